@@ -1,0 +1,55 @@
+// Many requests, one model: queue → Scheduler → Batch → Runner → Sampler → one token a sequence, on one thread of its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "backend/backend.h"
+#include "engine/request.h"
+#include "model/model.h"
+
+namespace carronade {
+
+struct EngineOptions {
+  int max_model_len = 0;              // positions of one sequence, prompt and answer; 0: the model's, capped at 4096
+  int max_num_seqs = 0;               // sequences at once; 0: chosen
+  int max_num_batched_tokens = 0;     // rows of a step; 0: chosen
+  uint64_t kv_bytes = 0;              // 0: max_num_seqs * max_model_len, capped at half of the free memory
+  DType kv_dtype = DType::kF16;
+};
+
+struct EngineStats {
+  int running = 0, waiting = 0;
+  int blocks_total = 0, blocks_used = 0;
+  uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
+};
+
+// Thread-safe: submit, cancel and stats may be called from any thread.
+class Engine {
+ public:
+  // The model was loaded on this backend. Allocates the KV cache. Throws Error{kInvalidArgument | kUnavailable}.
+  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, EngineOptions options);
+  ~Engine();  // finishes what runs with kCancelled, then joins the thread
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // Throws Error{kInvalidArgument} at once for what can never run (empty prompt, token outside of the vocabulary, a prompt that leaves no
+  // position for an answer: the message has the count, the limit and the remedy); Error{kUnavailable} when the queue is full.
+  // From then on the sink gets exactly one Finished, whatever happens.
+  RequestId submit(Request request);
+
+  // The request ends within a step with kCancelled. No-op for one that has ended.
+  void cancel(RequestId id);
+
+  const ModelConfig& model_config() const;
+  const EngineOptions& options() const;  // as chosen
+  const DeviceInfo& device() const;
+  EngineStats stats() const;
+  uint64_t weight_bytes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace carronade

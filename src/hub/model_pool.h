@@ -1,0 +1,45 @@
+// A model's name → something that can answer: engine, tokenizer, template.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace carronade {
+
+// What a model's own files (generation_config.json) or the catalogue recommend; unset: the engine's defaults.
+struct GenerationDefaults {
+  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int> top_k;
+};
+
+// Everything needed to answer with one model. Immutable but for its engine, which is thread-safe; shared by all who use it.
+struct LoadedModel {
+  std::string name;                      // as served
+  std::filesystem::path path;
+  std::unique_ptr<Engine> engine;
+  std::unique_ptr<const Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  std::vector<TokenId> end_of_generation;
+  GenerationDefaults defaults;
+  int64_t created = 0;                   // seconds since 1970, when it was loaded
+};
+
+struct LoadOptions {
+  std::string served_name;               // empty: `name`
+  BackendOptions backend;
+  EngineOptions engine;
+  std::string backend_name = "cpu";      // cpu | reference
+};
+
+// Opens, checks and loads. `name` is what messages call it. Throws Error.
+std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path, const LoadOptions& options,
+                                        const LoadProgress& progress = {});
+
+}  // namespace carronade
