@@ -1,0 +1,52 @@
+# Carronade. `make help` lists what there is; `make run` and `make test` need nothing set up first.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+ENV := source scripts/env.sh;
+MODEL ?=
+ARGS ?=
+BIN := build/release/carronade
+
+.PHONY: help run build test test-fast dev bench lint format package clean
+
+help:  ## this list
+	@echo 'make TARGET, where TARGET is'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
+
+run: build  ## build, get a model and serve the chat page: make run [MODEL=name] [ARGS="--port 9000"]
+	@$(ENV) exec $(BIN) serve $(MODEL) $(ARGS)
+
+build:  ## build/release/carronade
+	@scripts/setup.sh run
+	@$(ENV) scripts/build.sh release carronade
+
+test:  ## every test; ends with "N passed, N failed"
+	@scripts/setup.sh test
+	@$(ENV) exec python3 scripts/run_tests.py all
+
+test-fast:  ## the unit tests alone, about a minute
+	@scripts/setup.sh test
+	@$(ENV) exec python3 scripts/run_tests.py fast
+
+dev: build  ## the server with the page rebuilt in the browser as you edit it
+	@$(ENV) exec scripts/dev.sh $(MODEL) $(ARGS)
+
+bench:  ## measure beside llama.cpp (built from its package) and write docs/benchmarks.md: about half an hour
+	@scripts/setup.sh test
+	@$(ENV) scripts/build.sh release carronade
+	@$(ENV) exec python3 bench/peers/compare.py $(ARGS)
+
+lint:  ## formatting, clang-tidy, room borders, the page's linters
+	@scripts/setup.sh lint
+	@$(ENV) exec scripts/lint.sh
+
+format:  ## let clang-format and prettier have their way
+	@scripts/setup.sh lint
+	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+	@$(ENV) scripts/web.sh run format
+
+package: build  ## dist/carronade-VERSION-linux-ARCH.tar.gz
+	@$(ENV) exec scripts/package.sh
+
+clean:  ## remove build/ and dist/ (downloads stay in ~/.cache/carronade)
+	rm -rf build dist
