@@ -11,6 +11,7 @@
 namespace carronade {
 
 enum class DType : uint8_t { kF32, kF16, kBF16, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K, kIQ4_NL, kIQ4_XS };
+inline constexpr int kDTypeCount = 15;
 
 struct DTypeInfo {
   std::string_view name;   // "Q4_K"
