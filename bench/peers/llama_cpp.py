@@ -1,0 +1,47 @@
+"""llama.cpp as a peer: built from its package, with the options that suit this processor."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import peers  # noqa: E402
+
+CACHE = pathlib.Path(os.environ.get("CARRONADE_CACHE") or
+                     pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "carronade")
+BUILD = CACHE / "peers" / "llama.cpp-build"
+TARGETS = ["llama-bench", "llama-batched-bench", "llama-server", "llama-perplexity"]
+
+
+def tool(name: str) -> str:
+    """The path of one of its programs; builds them all once (about eight minutes on two cores)."""
+    path = BUILD / "bin" / name
+    if not path.exists():
+        source = peers.llama_cpp_source()
+        print(f"building llama.cpp into {BUILD}, once", file=sys.stderr)
+        subprocess.run(["cmake", "-S", str(source), "-B", str(BUILD), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
+                        "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["cmake", "--build", str(BUILD), "--target", *TARGETS], check=True, stdout=subprocess.DEVNULL)
+    return str(path)
+
+
+def bench(model: pathlib.Path, prompt: int, generate: int, threads: int, repack: bool) -> dict[str, float]:
+    """Tokens a second of one run of llama-bench: {"prefill": …, "decode": …}."""
+    run = subprocess.run([tool("llama-bench"), "-m", str(model), "-t", str(threads), "-p", str(prompt), "-n", str(generate), "-r", "1",
+                          "--repack", str(int(repack)), "-o", "json"], check=True, capture_output=True, text=True)
+    rows = json.loads(run.stdout)
+    return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in rows}
+
+
+def batched_decode(model: pathlib.Path, prompt: int, generate: int, batch: int, threads: int, repack: bool) -> float:
+    """Decode tokens a second, all sequences together, of llama-batched-bench."""
+    command = [tool("llama-batched-bench"), "-m", str(model), "-t", str(threads), "-tb", str(threads), "-c",
+               str(batch * (prompt + generate) + 256), "-npp", str(prompt), "-ntg", str(generate), "-npl", str(batch),
+               "--output-format", "jsonl"]
+    if not repack:
+        command.append("--no-repack")
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    return rows[-1]["speed_tg"]
