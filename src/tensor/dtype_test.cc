@@ -195,9 +195,9 @@ double relative_rms_error(DType dtype, const std::vector<float>& x) {
 // same numbers.
 TEST(Quantize, RoundTripErrorIsThatOfTheFormat) {
   const std::pair<DType, double> bounds[] = {
-      {DType::kF32, 0},      {DType::kF16, 3e-4},   {DType::kBF16, 2.5e-3}, {DType::kQ8_0, 0.0062},
-      {DType::kQ5_0, 0.045}, {DType::kQ5_1, 0.043}, {DType::kQ4_0, 0.091},  {DType::kQ4_1, 0.087},
-      {DType::kQ6_K, 0.022}, {DType::kQ5_K, 0.041}, {DType::kQ4_K, 0.082},  {DType::kQ3_K, 0.165},
+      {DType::kF32, 0},       {DType::kF16, 3e-4},    {DType::kBF16, 2.5e-3}, {DType::kQ8_0, 0.0060},
+      {DType::kQ5_0, 0.048},  {DType::kQ5_1, 0.042},  {DType::kQ4_0, 0.0955}, {DType::kQ4_1, 0.087},
+      {DType::kQ6_K, 0.0233}, {DType::kQ5_K, 0.0405}, {DType::kQ4_K, 0.0798}, {DType::kQ3_K, 0.1675},
       {DType::kQ2_K, 0.33},
   };
   std::mt19937 random(1);
