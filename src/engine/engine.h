@@ -14,14 +14,17 @@ struct EngineOptions {
   int max_model_len = 0;              // positions of one sequence, prompt and answer; 0: the model's, capped at 4096
   int max_num_seqs = 0;               // sequences at once; 0: chosen
   int max_num_batched_tokens = 0;     // rows of a step; 0: chosen
-  uint64_t kv_bytes = 0;              // 0: max_num_seqs * max_model_len, capped at half of the free memory
+  uint64_t kv_bytes = 0;              // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
   DType kv_dtype = DType::kF16;
+  bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
+  int max_waiting = 1024;             // requests in the queue
 };
 
 struct EngineStats {
   int running = 0, waiting = 0;
   int blocks_total = 0, blocks_used = 0;
   uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
+  uint64_t cached_tokens = 0, preemptions = 0, steps = 0;
 };
 
 // Thread-safe: submit, cancel and stats may be called from any thread.

@@ -30,9 +30,10 @@ struct SamplingParameters {
   float presence_penalty = 0.0f;   // subtracted once for a token already in the answer
   float frequency_penalty = 0.0f;  // subtracted for each time
   uint64_t seed = 0;
+  uint32_t choice = 0;             // which of a request's `n` answers: draws differ by (seed, choice, position)
   int max_tokens = 0;              // of the answer; 0: up to the context's end
   int min_tokens = 0;              // stop tokens are forbidden before
-  bool ignore_eos = false;
+  bool ignore_eos = false;         // stop_tokens are ordinary tokens
   int logprobs = -1;               // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> stop_tokens;  // end the answer and are not part of it

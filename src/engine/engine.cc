@@ -1,0 +1,470 @@
+#include "engine/engine.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/kv_budget.h"
+#include "engine/runner.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "engine/step_pacer.h"
+
+namespace carronade {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+// A request between its submission and its Finished.
+struct Active {
+  Request request;
+  Sequence* sequence = nullptr;  // the scheduler's
+  std::deque<TokenId> forced;    // come next, undrawn
+  TokenCounts counts;            // kept with penalties only
+  Sampler::Logprobs logprobs;    // of the step's row
+  bool unheard = false;          // its sink threw
+  bool has_started = false, has_answered = false;
+  Clock::time_point submitted, started, first_token;
+
+  int completion_tokens() const { return sequence->length() - sequence->prompt_tokens; }
+};
+
+void check_tokens(const std::vector<TokenId>& tokens, int vocabulary) {
+  for (const TokenId token : tokens) {
+    if (token < 0 || token >= vocabulary) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("token {} is not one of the vocabulary's {}", token, vocabulary), "prompt");
+    }
+  }
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in);
+
+  // On any thread.
+  RequestId submit(Request request);
+  void cancel(RequestId id);
+
+  // On the engine's thread.
+  void run();
+  bool receive();
+  void start(RequestId id, Request request, Clock::time_point submitted);
+  void end_cancelled();
+  void step();
+  void begin(Active& entry, Clock::time_point now);
+  void sample(const std::vector<RequestId>& outputs);
+  template <typename Action>
+  void guarded(RequestId id, Action action);
+  bool prepare(int output, Active& entry);
+  void draw(int output, Active& entry);
+  bool take(Active& entry, TokenEvent event);
+  void deliver(Active& entry, EngineEvent event);
+  void finish(Active& entry, FinishReason reason, TokenId stop_token = -1, std::optional<Error> error = {});
+  void fail(const std::vector<RequestId>& ids, const Error& error);
+  void publish();
+
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Model> model;  // after the backend: goes first
+  EngineOptions options;
+  uint64_t weight_bytes;
+  int blocks;
+
+  // The engine's thread's own.
+  Scheduler scheduler;
+  Runner runner;
+  Sampler sampler;
+  StepPacer pacer;
+  std::map<RequestId, Active> active;
+  std::vector<std::vector<uint32_t>> masks;  // [max_num_seqs][ceil(vocabulary / 32)]
+  RequestId last_started = 0;
+  EngineStats counted;
+
+  // Shared, under `mutex`.
+  struct Submission {
+    RequestId id;
+    Request request;
+    Clock::time_point time;
+  };
+  mutable std::mutex mutex;
+  std::condition_variable wake;
+  std::deque<Submission> submissions;
+  std::vector<RequestId> cancellations;
+  bool stopping = false;
+  RequestId last_id = 0;
+  EngineStats published;
+
+  std::atomic<bool> has_cancellations{false};
+  std::thread thread;  // last: everything is there when it starts
+};
+
+namespace {
+
+SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, bool kv_was_given) {
+  // Nobody said how much memory to use: of ended sequences keep as much as one sequence may need, not all that could be
+  // had.
+  const int of_one = (options.max_model_len + kBlockPositions - 1) / kBlockPositions;
+  return {.max_num_seqs = options.max_num_seqs,
+          .max_num_batched_tokens = options.max_num_batched_tokens,
+          .blocks = blocks,
+          .prefix_cache = options.prefix_cache,
+          .max_idle_blocks = kv_was_given ? blocks : of_one};
+}
+
+}  // namespace
+
+Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in)
+    : backend(std::move(backend_in)),
+      model(std::move(model_in)),
+      options(options_in),
+      weight_bytes(backend->memory_in_use()),
+      blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), options)),
+      scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0)),
+      runner(*model),
+      pacer(options.max_num_batched_tokens),
+      masks(static_cast<size_t>(options.max_num_seqs)) {
+  backend->reserve(options.max_num_batched_tokens, options.max_num_seqs, model->config().vocabulary);
+  backend->allocate_kv(model->kv_layout(options.kv_dtype), blocks);
+  publish();
+  thread = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "engine");
+    run();
+  });
+}
+
+// ---- On any thread
+// ------------------------------------------------------------------------------------------------------------------
+
+RequestId Engine::Impl::submit(Request request) {
+  const int vocabulary = model->config().vocabulary;
+  if (request.prompt.empty())
+    throw Error(ErrorCode::kInvalidArgument, "the prompt is empty: it needs at least one token", "prompt");
+  check_tokens(request.prompt, vocabulary);
+  if (request.prompt.size() >= static_cast<size_t>(options.max_model_len)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("the prompt has {} tokens, but a sequence holds {} and the answer needs at least one: "
+                            "shorten the prompt, or start "
+                            "with a greater --max-model-len (the model was trained for {})",
+                            request.prompt.size(), options.max_model_len, model->config().context_length),
+                "prompt");
+  }
+  if (request.adapter != kNoAdapter) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("there is no adapter {}", request.adapter), "adapter");
+  }
+  check_sampling_parameters(request.sampling, vocabulary);
+
+  const std::lock_guard lock(mutex);
+  if (stopping) throw Error(ErrorCode::kUnavailable, "the engine is shutting down");
+  if (static_cast<int>(submissions.size()) + published.waiting >= options.max_waiting) {
+    throw_error(ErrorCode::kUnavailable, "{} requests wait already: try again later", options.max_waiting);
+  }
+  submissions.push_back({++last_id, std::move(request), Clock::now()});
+  wake.notify_one();
+  return last_id;
+}
+
+void Engine::Impl::cancel(RequestId id) {
+  const std::lock_guard lock(mutex);
+  cancellations.push_back(id);
+  has_cancellations.store(true, std::memory_order_relaxed);
+  wake.notify_one();
+}
+
+// ---- On the engine's thread
+// -----------------------------------------------------------------------------------------------------------
+
+void Engine::Impl::run() {
+  while (receive()) {
+    end_cancelled();
+    if (!scheduler.empty()) step();
+    publish();
+  }
+  while (!active.empty()) finish(active.begin()->second, FinishReason::kCancelled);
+  publish();
+}
+
+// Takes in what came; sleeps while there is nothing to do. False: shut down.
+bool Engine::Impl::receive() {
+  std::deque<Submission> arrived;
+  bool goes_on = true;
+  {
+    std::unique_lock lock(mutex);
+    if (scheduler.empty() && submissions.empty() && !stopping) {
+      assert(scheduler.books_balance());
+      wake.wait(lock, [&] { return stopping || !submissions.empty() || !cancellations.empty(); });
+    }
+    arrived.swap(submissions);
+    published.waiting += static_cast<int>(arrived.size());
+    goes_on = !stopping;
+  }
+  for (Submission& submission : arrived) start(submission.id, std::move(submission.request), submission.time);
+  return goes_on;
+}
+
+void Engine::Impl::start(RequestId id, Request request, Clock::time_point submitted) {
+  last_started = id;
+  auto sequence = std::make_unique<Sequence>();
+  sequence->id = id;
+  sequence->scope = {request.tenant.id, request.adapter};
+  sequence->tokens = request.prompt;
+  sequence->prompt_tokens = static_cast<int>(request.prompt.size());
+  Active& entry = active[id];
+  entry.submitted = submitted;
+  if (uses_penalties(request.sampling)) {
+    for (const TokenId token : request.prompt) entry.counts.emplace(token, 0);
+  }
+  entry.request = std::move(request);
+  entry.sequence = &scheduler.add(std::move(sequence));
+}
+
+// Also of those whose sink threw. A cancellation may overtake its own submission; then it stays until that has been
+// taken in.
+void Engine::Impl::end_cancelled() {
+  std::vector<RequestId> ids;
+  if (has_cancellations.load(std::memory_order_relaxed)) {
+    const std::lock_guard lock(mutex);
+    const auto known =
+        std::partition(cancellations.begin(), cancellations.end(), [&](RequestId id) { return id > last_started; });
+    ids.assign(known, cancellations.end());
+    cancellations.erase(known, cancellations.end());
+    has_cancellations.store(!cancellations.empty(), std::memory_order_relaxed);
+  }
+  for (const auto& [id, entry] : active) {
+    if (entry.unheard) ids.push_back(id);
+  }
+  for (const RequestId id : ids) {
+    if (const auto found = active.find(id); found != active.end()) finish(found->second, FinishReason::kCancelled);
+  }
+}
+
+void Engine::Impl::step() {
+  const bool others_stream =
+      std::any_of(active.begin(), active.end(), [](const auto& entry) { return entry.second.has_answered; });
+  const Plan& plan = scheduler.step(pacer.prefill_rows(others_stream));
+  const Clock::time_point before = Clock::now();
+  std::vector<RequestId> planned;
+  int rows = 0;
+  for (const PlannedRows& part : plan) {
+    planned.push_back(part.sequence->id);
+    rows += part.rows;
+    Active& entry = active.at(part.sequence->id);
+    if (!std::exchange(entry.has_started, true)) begin(entry, before);
+  }
+  try {
+    const std::vector<RequestId>& outputs = runner.run(plan);
+    pacer.measured(rows, seconds_between(before, Clock::now()));
+    ++counted.steps;
+    scheduler.commit();
+    end_cancelled();
+    sample(outputs);
+  } catch (const Error& error) {
+    fail(planned, error);
+  } catch (const std::exception& error) {
+    fail(planned, Error(ErrorCode::kInternal, error.what()));
+  }
+}
+
+void Engine::Impl::begin(Active& entry, Clock::time_point now) {
+  entry.started = now;
+  counted.prompt_tokens += static_cast<uint64_t>(entry.sequence->prompt_tokens);
+  counted.cached_tokens += static_cast<uint64_t>(entry.sequence->cached_tokens);
+}
+
+// One token for each output row whose request still runs.
+void Engine::Impl::sample(const std::vector<RequestId>& outputs) {
+  bool masked = false;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (const auto found = active.find(outputs[i]); found != active.end()) {
+      guarded(outputs[i], [&] { masked |= prepare(static_cast<int>(i), found->second); });
+    }
+  }
+  if (masked) backend->wait();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (const auto found = active.find(outputs[i]); found != active.end()) {
+      guarded(outputs[i], [&] { draw(static_cast<int>(i), found->second); });
+    }
+  }
+}
+
+// What is wrong with one request ends that one only.
+template <typename Action>
+void Engine::Impl::guarded(RequestId id, Action action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    fail({id}, error);
+  } catch (const std::exception& error) {
+    fail({id}, Error(ErrorCode::kInternal, error.what()));
+  }
+}
+
+// Log-probabilities of the unrestricted row, then what the constraint and min_tokens forbid. True: a mask was enqueued.
+bool Engine::Impl::prepare(int output, Active& entry) {
+  const SamplingParameters& sampling = entry.request.sampling;
+  if (sampling.logprobs >= 0) {
+    BackendRow row(*backend, output);
+    entry.logprobs = sampler.logprobs(row, sampling.logprobs);
+  }
+  if (!entry.forced.empty()) return false;  // it comes, allowed or not
+  std::vector<uint32_t>& mask = masks[static_cast<size_t>(output)];
+  mask.assign((static_cast<size_t>(model->config().vocabulary) + 31) / 32, ~0u);
+  bool forbids = entry.request.constraint && entry.request.constraint->fill_mask(mask);
+  if (!sampling.ignore_eos && entry.completion_tokens() < sampling.min_tokens) {
+    for (const TokenId token : sampling.stop_tokens) {
+      if (token < 0 || token >= model->config().vocabulary) continue;
+      mask[static_cast<size_t>(token) / 32] &= ~(1u << (token % 32));
+      forbids = true;
+    }
+  }
+  if (forbids) backend->apply_mask(output, mask);
+  return forbids;
+}
+
+void Engine::Impl::draw(int output, Active& entry) {
+  const SamplingParameters& sampling = entry.request.sampling;
+  BackendRow row(*backend, output);
+  TokenEvent event;
+  if (entry.forced.empty()) {
+    event.token = sampler.draw(row, sampling, entry.counts, entry.sequence->length());
+  } else {
+    event.token = entry.forced.front();
+    entry.forced.pop_front();
+  }
+  if (sampling.logprobs >= 0) {
+    event.logprob = row.logits()[static_cast<size_t>(event.token)] - entry.logprobs.total;
+    event.top = std::move(entry.logprobs.top);
+  }
+  bool goes_on = take(entry, std::move(event));
+  // Forced tokens all come at once, and are computed in one step; but where log-probabilities are wanted each has its
+  // row first.
+  while (goes_on && sampling.logprobs < 0 && !entry.forced.empty()) {
+    TokenEvent forced;
+    forced.token = entry.forced.front();
+    entry.forced.pop_front();
+    goes_on = take(entry, std::move(forced));
+  }
+}
+
+// The next token of an answer, drawn or forced. False: it was the last, and `entry` is gone.
+bool Engine::Impl::take(Active& entry, TokenEvent event) {
+  const SamplingParameters& sampling = entry.request.sampling;
+  const TokenId token = event.token;
+  const auto& stops = sampling.stop_tokens;
+  if (!sampling.ignore_eos && std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    finish(entry, FinishReason::kStop, token);
+    return false;
+  }
+  scheduler.append(*entry.sequence, token);
+  if (uses_penalties(sampling)) ++entry.counts[token];
+  if (!std::exchange(entry.has_answered, true)) entry.first_token = Clock::now();
+  ++counted.generation_tokens;
+  deliver(entry, std::move(event));
+
+  Constraint::Verdict verdict;
+  if (entry.request.constraint) verdict = entry.request.constraint->accept(token);
+  if (std::holds_alternative<Constraint::Stop>(verdict)) {
+    finish(entry, FinishReason::kStop);
+    return false;
+  }
+  if (entry.completion_tokens() == sampling.max_tokens || entry.sequence->length() == options.max_model_len) {
+    finish(entry, FinishReason::kLength);
+    return false;
+  }
+  if (const auto* force = std::get_if<Constraint::Force>(&verdict)) {
+    check_tokens(force->tokens, model->config().vocabulary);
+    entry.forced.insert(entry.forced.begin(), force->tokens.begin(), force->tokens.end());
+  }
+  return true;
+}
+
+void Engine::Impl::deliver(Active& entry, EngineEvent event) {
+  if (entry.unheard) return;
+  try {
+    if (entry.request.sink) entry.request.sink(std::move(event));
+  } catch (const std::exception& error) {
+    spdlog::error("request {}: its listener failed: {}", entry.sequence->id, error.what());
+    entry.unheard = true;
+  }
+}
+
+void Engine::Impl::finish(Active& entry, FinishReason reason, TokenId stop_token, std::optional<Error> error) {
+  const Clock::time_point now = Clock::now();
+  const Sequence& sequence = *entry.sequence;
+  Finished finished;
+  finished.reason = reason;
+  finished.stop_token = stop_token;
+  finished.usage = {sequence.prompt_tokens, sequence.cached_tokens, entry.completion_tokens()};
+  const Clock::time_point started = entry.has_started ? entry.started : now;
+  const Clock::time_point answered = entry.has_answered ? entry.first_token : now;
+  finished.timing = {seconds_between(entry.submitted, started), seconds_between(started, answered),
+                     seconds_between(answered, now)};
+  finished.error = std::move(error);
+  deliver(entry, std::move(finished));
+  ++counted.requests_finished;
+  const RequestId id = sequence.id;
+  scheduler.remove(*entry.sequence);
+  active.erase(id);
+}
+
+void Engine::Impl::fail(const std::vector<RequestId>& ids, const Error& error) {
+  scheduler.abandon();
+  for (const RequestId id : ids) {
+    if (const auto found = active.find(id); found != active.end())
+      finish(found->second, FinishReason::kFailed, -1, error);
+  }
+}
+
+void Engine::Impl::publish() {
+  counted.running = scheduler.running();
+  counted.blocks_total = scheduler.pool().total();
+  counted.blocks_used = scheduler.pool().held();
+  counted.preemptions = scheduler.preemptions();
+  const std::lock_guard lock(mutex);
+  counted.waiting = scheduler.waiting();
+  published = counted;
+}
+
+// ---- The public face
+// ------------------------------------------------------------------------------------------------------------------
+
+Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, EngineOptions options)
+    : impl_(std::make_unique<Impl>(std::move(backend), std::move(model), options)) {}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+  }
+  impl_->wake.notify_one();
+  impl_->thread.join();
+}
+
+RequestId Engine::submit(Request request) { return impl_->submit(std::move(request)); }
+void Engine::cancel(RequestId id) { impl_->cancel(id); }
+const ModelConfig& Engine::model_config() const { return impl_->model->config(); }
+const EngineOptions& Engine::options() const { return impl_->options; }
+const DeviceInfo& Engine::device() const { return impl_->backend->device(); }
+uint64_t Engine::weight_bytes() const { return impl_->weight_bytes; }
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->published;
+}
+
+}  // namespace carronade

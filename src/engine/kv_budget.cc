@@ -1,0 +1,95 @@
+#include "engine/kv_budget.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "base/error.h"
+
+namespace carronade {
+namespace {
+
+constexpr int kDefaultLength = 4096;
+constexpr int kDefaultSequences = 16;
+constexpr int kDefaultRows = 256;  // of a step: past this many rows a CPU's matrix kernels gain nothing
+
+std::optional<uint64_t> read_number(const char* path) {
+  std::ifstream file(path);
+  uint64_t value = 0;
+  if (file >> value) return value;
+  return std::nullopt;
+}
+
+std::string human(uint64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1u << 30)); }
+
+void check_positive(const char* name, int64_t value) {
+  if (value < 0)
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is {}, but must be at least 1 (0: chosen)", name, value),
+                name);
+}
+
+}  // namespace
+
+uint64_t available_memory() {
+  uint64_t available = 0;
+  std::ifstream info("/proc/meminfo");
+  for (std::string key; info >> key;) {
+    uint64_t kib = 0;
+    std::string rest;
+    info >> kib;
+    std::getline(info, rest);
+    if (key == "MemAvailable:") available = kib * 1024;
+  }
+  const auto limit = read_number("/sys/fs/cgroup/memory.max"), current = read_number("/sys/fs/cgroup/memory.current");
+  if (limit && current) available = std::min(available, *limit > *current ? *limit - *current : 0);
+  return available;
+}
+
+int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {
+  check_positive("max_model_len", options.max_model_len);
+  check_positive("max_num_seqs", options.max_num_seqs);
+  check_positive("max_num_batched_tokens", options.max_num_batched_tokens);
+  if (options.max_model_len > config.context_length) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("max_model_len is {}, but the model was trained for {} positions", options.max_model_len,
+                            config.context_length),
+                "max_model_len");
+  }
+  if (options.max_model_len == 0) options.max_model_len = std::min(config.context_length, kDefaultLength);
+  if (options.max_num_seqs == 0) {
+    options.max_num_seqs = kDefaultSequences;
+    if (options.max_num_batched_tokens > 0)
+      options.max_num_seqs = std::clamp(options.max_num_batched_tokens - 1, 1, kDefaultSequences);
+  }
+  if (options.max_num_batched_tokens == 0)
+    options.max_num_batched_tokens = std::max(kDefaultRows, 2 * options.max_num_seqs);
+  if (options.max_num_batched_tokens <= options.max_num_seqs) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("max_num_batched_tokens ({}) must be greater than max_num_seqs ({}): each running sequence "
+                            "takes a row, and "
+                            "prompts need one",
+                            options.max_num_batched_tokens, options.max_num_seqs),
+                "max_num_batched_tokens");
+  }
+
+  const uint64_t block = block_bytes(layout);
+  const uint64_t of_one = (static_cast<uint64_t>(options.max_model_len) + kBlockPositions - 1) / kBlockPositions;
+  uint64_t blocks = of_one * static_cast<uint64_t>(options.max_num_seqs);
+  const bool asked = options.kv_bytes > 0;
+  const uint64_t budget = asked ? options.kv_bytes : available > 0 ? available / 2 : blocks * block;
+  blocks = asked ? budget / block : std::min(blocks, budget / block);
+  blocks = std::min<uint64_t>(blocks, 1u << 30);
+  if (blocks < of_one) {
+    throw Error(
+        asked ? ErrorCode::kInvalidArgument : ErrorCode::kUnavailable,
+        fmt::format(
+            "one sequence of {} positions needs {} of KV cache, but there is {}: lower max_model_len to {} or {}",
+            options.max_model_len, human(of_one * block), human(budget), blocks * kBlockPositions,
+            asked ? "give the KV cache more" : "free memory"),
+        "max_model_len");
+  }
+  options.kv_bytes = blocks * block;
+  return static_cast<int>(blocks);
+}
+
+}  // namespace carronade
