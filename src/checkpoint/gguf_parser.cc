@@ -81,11 +81,7 @@ class Parser {
       cursor_.fail("expected the letters GGUF, and the file has only {} bytes", bytes_.size());
     const auto magic = cursor_.take(4, "the magic letters");
     const std::string_view letters(reinterpret_cast<const char*>(magic.data()), 4);
-    if (letters != "GGUF") {
-      throw_error(ErrorCode::kCorruptFile,
-                  "{}: at byte 0: expected the letters GGUF, found \"{}\": this is not a GGUF file", file_,
-                  printable(letters));
-    }
+    if (letters != "GGUF") fail_magic(letters);
     out_.version = cursor_.number<uint32_t>("the version");
     if (out_.version != 0 && (out_.version & 0xFFFF) == 0) {
       unsupported(fmt::format("the version reads {:#x}: the file is big-endian, which is not supported", out_.version));
@@ -93,6 +89,16 @@ class Parser {
     if (out_.version != 2 && out_.version != 3) {
       unsupported(fmt::format("GGUF version {} is not supported; supported: 2 and 3", out_.version));
     }
+  }
+
+  [[noreturn]] void fail_magic(std::string_view letters) const {
+    const std::string_view whole(reinterpret_cast<const char*>(bytes_.data()), bytes_.size());
+    const bool pointer = whole.starts_with("version https://git-lfs");
+    throw Error(
+        ErrorCode::kCorruptFile,
+        fmt::format("{}: at byte 0: expected the letters GGUF, found \"{}\": {}", file_, printable(letters),
+                    pointer ? "this is a Git LFS pointer, not the file it stands for" : "this is not a GGUF file"),
+        file_);
   }
 
   [[noreturn]] void unsupported(const std::string& message) const {
