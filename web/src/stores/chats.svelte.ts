@@ -25,7 +25,8 @@ class ChatsStore {
   private readonly removed = new Set<string>();
   private silence: ReturnType<typeof setTimeout> | undefined;
 
-  async start(): Promise<void> {
+  /** Opens the storage, and the chat the page's address names. */
+  async start(id: string | undefined): Promise<void> {
     try {
       this.repository = await IndexedChats.open();
     } catch {
@@ -33,6 +34,7 @@ class ChatsStore {
     }
     this.summaries = await this.repository.list();
     this.tabs = joinTabs((id) => void this.changedElsewhere(id));
+    if (id !== undefined) await this.open(id);
     this.ready = true;
   }
 

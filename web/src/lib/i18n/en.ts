@@ -83,7 +83,7 @@ export const en = {
   failedSave: 'This browser does not let the page keep chats: they are gone when you close it.',
   failedWrite: 'The chat could not be saved in this browser. Its storage may be full.',
   emptyTitle: 'What shall we work out?',
-  emptyText: 'Everything you write stays on this machine.',
+  emptyText: 'What you write goes to this server and nowhere else.',
   starters: 'Ideas to start with',
   starterMath: 'Solve step by step',
   starterMathPrompt: 'Solve x² − 5x + 6 = 0 step by step and check the result.',

@@ -84,7 +84,7 @@ export const zhCN: Texts = {
   failedSave: '浏览器不允许保存对话，关闭页面后对话会丢失。',
   failedWrite: '无法在浏览器中保存对话，存储空间可能已满。',
   emptyTitle: '今天想聊点什么？',
-  emptyText: '你写的一切都留在这台机器上。',
+  emptyText: '你写的内容只会发送到这台服务器。',
   starters: '可以这样开始',
   starterMath: '逐步求解',
   starterMathPrompt: '请逐步求解 x² − 5x + 6 = 0，并验证结果。',
