@@ -45,6 +45,12 @@ std::vector<RankedMerge> listed_merges(const TokenizerData& data, const StringIn
   return merges;
 }
 
+// Control tokens and bytes are never what ordinary text becomes.
+bool may_be_text(const TokenizerData& data, TokenId id) {
+  const TokenType type = token_type(data, id);
+  return type == TokenType::kNormal || type == TokenType::kUnused;
+}
+
 // SentencePiece's files list no merges: whatever two tokens make a token may merge, the best score first. Equal scores
 // share a rank, so that the leftmost goes first.
 std::vector<RankedMerge> scored_merges(const TokenizerData& data, const StringIndex& ids) {
@@ -59,7 +65,7 @@ std::vector<RankedMerge> scored_merges(const TokenizerData& data, const StringIn
   for (size_t i = 0; i < data.tokens.size(); ++i) {
     const std::string_view token = data.tokens[i];
     const auto id = static_cast<TokenId>(i);
-    if (ids.find(token) != id) continue;
+    if (!may_be_text(data, id) || ids.find(token) != id) continue;
     const auto at = std::lower_bound(order.begin(), order.end(), data.scores[i], std::greater<>());
     const auto rank = static_cast<int32_t>(at - order.begin());
     for (size_t cut = 1; cut < token.size(); ++cut) {
@@ -82,7 +88,7 @@ class BpeModel : public TokenModel {
  public:
   BpeModel(const TokenizerData& data, const TokenizerPipeline& pipeline, const StringIndex& ids)
       : BpeModel(pipeline.merges_by_score ? scored_merges(data, ids) : listed_merges(data, ids)) {
-    unknown_ = data.unknown;
+    unknown_ = pipeline.unknown;
     fuse_unknown_ = pipeline.fuse_unknown;
     if (!pipeline.ignore_merges) return;
     whole_ = std::make_unique<Vocabulary>(
@@ -99,9 +105,11 @@ class BpeModel : public TokenModel {
               std::vector<TokenId>& out) const final {
     Merger merger(merges_);
     uint32_t start = 0;
-    for (const uint32_t end : ends) {
+    for (const uint32_t marked_end : ends) {
+      const uint32_t end = marked_end & ~kRemovedPiece;
       const std::string_view piece = text.substr(start, end - start);
       start = end;
+      if (end != marked_end) continue;
       if (piece.size() > WordCache::kMaxWord) {
         encode_piece(piece, merger, session.symbols, out);
         continue;
@@ -188,7 +196,7 @@ class CharModel final : public BpeModel {
       const auto id = static_cast<TokenId>(i);
       if (const int byte = byte_of_spelling(token); byte >= 0 && pipeline.byte_fallback)
         byte_ids_[static_cast<size_t>(byte)] = id;
-      if (token.empty() || ids.find(token) != id) continue;
+      if (token.empty() || !may_be_text(data, id) || ids.find(token) != id) continue;
       const Utf8Part part = next_utf8_part(token, 0);
       if (part.state == Utf8State::kWhole && part.length == token.size())
         characters_.emplace(decode_char(token, 0).value, id);

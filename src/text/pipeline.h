@@ -40,7 +40,6 @@ struct TokenizerPipeline {
   std::vector<AddedToken> added;
   std::vector<std::unique_ptr<const Normalizer>> normalizers;
   std::vector<std::unique_ptr<const Splitter>> splitters;  // each splits the pieces of the one before
-  bool drop_spaces = false;                                // pieces of white space are separators, not text
   bool ignore_merges = false;                              // a piece that is a token becomes it, without merging
   bool byte_fallback = false;    // an unknown character becomes the tokens <0xNN> of its bytes
   bool fuse_unknown = false;     // unknown characters in a row become one unknown token
@@ -48,6 +47,7 @@ struct TokenizerPipeline {
   std::string continuation;      // WordPiece: what the files spell before a token that continues a word
   std::string word_start;        // WordPiece: what they spell before one that begins it
   size_t max_word_characters = 0;       // WordPiece: a longer word is unknown; 0: no limit
+  TokenId unknown = -1;                 // stands for what the vocabulary cannot spell; -1: that is left out
   std::vector<TokenId> prefix, suffix;  // EncodeOptions::add_special puts these around
 };
 
@@ -55,6 +55,8 @@ struct TokenizerPipeline {
 // know.
 TokenizerPipeline pipeline_from_names(const TokenizerData& data);
 
-std::unique_ptr<const Normalizer> make_nfc_normalizer();
+// Where no token has U+2581 behind another character, merging never crosses from a word to the next one, and words can
+// be merged one by one (and remembered). Adds the splitter for that.
+void split_at_words_where_safe(const TokenizerData& data, TokenizerPipeline& pipeline);
 
 }  // namespace carronade

@@ -11,6 +11,9 @@ namespace carronade {
 
 namespace {
 
+// How the letters of a contraction are compared: exactly, without ASCII case, or as Unicode folds case.
+enum class Case : uint8_t { kExact, kIgnored, kFolded };
+
 constexpr char32_t kLongS = 0x17F;  // folds to "s", so (?i:'s) matches it
 
 // A position in a text, with the class of the character there.
@@ -52,18 +55,18 @@ class Cursor {
     return text_.size();
   }
   // Past 's|'t|'re|'ve|'m|'ll|'d at p, or p.
-  size_t contraction(size_t p, bool ignore_case) const {
+  size_t contraction(size_t p, Case letter_case) const {
     if (byte(p) != '\'' || p + 1 >= text_.size()) return p;
     const auto letter = [&](size_t at) -> char {
       if (at >= text_.size()) return 0;
       const char c = text_[at];
-      return ignore_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+      return letter_case != Case::kExact && c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
     };
     const char a = letter(p + 1);
     if (a == 's' || a == 't' || a == 'm' || a == 'd') return p + 2;
     const char b = letter(p + 2);
     if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return p + 3;
-    if (ignore_case && byte(p + 1) >= 0x80 && decode_char(text_, p + 1).value == kLongS) return p + 3;
+    if (letter_case == Case::kFolded && byte(p + 1) >= 0x80 && decode_char(text_, p + 1).value == kLongS) return p + 3;
     return p;
   }
 
@@ -84,7 +87,7 @@ class Gpt2Splitter final : public Splitter {
 
  private:
   static size_t piece(const Cursor& at, size_t p) {
-    if (const size_t end = at.contraction(p, false); end != p) return end;
+    if (const size_t end = at.contraction(p, Case::kExact); end != p) return end;
     const size_t q = at.byte(p) == ' ' && !at.at_end(p + 1) ? p + 1 : p;
     const uint16_t classes = at.class_at(q);
     if (classes & kLetter) return at.run(q, kLetter);
@@ -97,7 +100,8 @@ class Gpt2Splitter final : public Splitter {
 template <bool kMarks>
 class Gpt4Splitter final : public Splitter {
  public:
-  explicit Gpt4Splitter(int max_digits) : max_digits_(static_cast<size_t>(max_digits)) {}
+  Gpt4Splitter(int max_digits, bool fold_case)
+      : max_digits_(static_cast<size_t>(max_digits)), case_(fold_case ? Case::kFolded : Case::kIgnored) {}
 
   void split(std::string_view text, uint32_t base, std::vector<uint32_t>& ends) const override {
     const Cursor at(text);
@@ -111,7 +115,7 @@ class Gpt4Splitter final : public Splitter {
   static constexpr uint16_t kWordChars = kMarks ? kLetter | kMark : kLetter;
 
   size_t piece(const Cursor& at, size_t p) const {
-    if (const size_t end = at.contraction(p, true); end != p) return end;
+    if (const size_t end = at.contraction(p, case_); end != p) return end;
     const unsigned char byte = at.byte(p);
     const uint16_t classes = at.class_at(p);
     if (classes & kWordChars) return at.run(p, kWordChars);
@@ -144,6 +148,7 @@ class Gpt4Splitter final : public Splitter {
   }
 
   size_t max_digits_;
+  Case case_;
 };
 
 // A run of min_run to max_run characters of some set, isolated; what lies between the runs are pieces as well.
@@ -229,6 +234,40 @@ class TrailingSpaceSplitter final : public Splitter {
     if (trailing != 0) ends.push_back(base + static_cast<uint32_t>(trailing));
     if (trailing != text.size()) ends.push_back(base + static_cast<uint32_t>(text.size()));
   }
+};
+
+class BertSplitter final : public Splitter {
+ public:
+  void split(std::string_view text, uint32_t base, std::vector<uint32_t>& ends) const override {
+    const Cursor at(text);
+    for (size_t p = 0; p < text.size();) {
+      const uint16_t classes = at.class_at(p);
+      uint32_t mark = 0;
+      if (classes & kSpace) {
+        p = at.run(p, kSpace);
+        mark = kRemovedPiece;
+      } else {
+        p = classes & kDelimiter ? at.next(p) : at.run_without(p, kSpace | kDelimiter);
+      }
+      ends.push_back((base + static_cast<uint32_t>(p)) | mark);
+    }
+  }
+};
+
+class BeforeSplitter final : public Splitter {
+ public:
+  explicit BeforeSplitter(std::string mark) : mark_(std::move(mark)) {}
+
+  void split(std::string_view text, uint32_t base, std::vector<uint32_t>& ends) const override {
+    for (size_t p = 0; p < text.size();) {
+      while (text.substr(p, mark_.size()) == mark_) p += mark_.size();  // the run that begins this piece
+      p = std::min(text.find(mark_, p), text.size());
+      ends.push_back(base + static_cast<uint32_t>(p));
+    }
+  }
+
+ private:
+  std::string mark_;
 };
 
 // The letters with case that DeepSeek-LLM's expression lists.
@@ -325,13 +364,19 @@ const std::array<NamedSteps, 18>& named_steps() {
 
 std::unique_ptr<const Splitter> make_gpt2_splitter() { return std::make_unique<Gpt2Splitter>(); }
 
-std::unique_ptr<const Splitter> make_gpt4_splitter(int max_digits, bool with_marks) {
-  if (with_marks) return std::make_unique<Gpt4Splitter<true>>(max_digits);
-  return std::make_unique<Gpt4Splitter<false>>(max_digits);
+std::unique_ptr<const Splitter> make_gpt4_splitter(int max_digits, bool with_marks, bool fold_case) {
+  if (with_marks) return std::make_unique<Gpt4Splitter<true>>(max_digits, fold_case);
+  return std::make_unique<Gpt4Splitter<false>>(max_digits, fold_case);
 }
 
 std::unique_ptr<const Splitter> make_class_splitter(uint16_t classes, int max_run, bool space_prefix) {
   return std::make_unique<RunSplitter<ClassSet>>(ClassSet{classes}, static_cast<size_t>(max_run), space_prefix);
+}
+
+std::unique_ptr<const Splitter> make_bert_splitter() { return std::make_unique<BertSplitter>(); }
+
+std::unique_ptr<const Splitter> make_before_splitter(std::string mark) {
+  return std::make_unique<BeforeSplitter>(std::move(mark));
 }
 
 std::vector<std::unique_ptr<const Splitter>> splitters_by_name(std::string_view name) {

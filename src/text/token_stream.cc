@@ -52,15 +52,19 @@ std::string TokenStream::release(bool at_end) {
   }
   bytes_.erase(0, used);
 
-  size_t first = std::string::npos;
+  // The stop string that is complete first wins, so that the cut does not depend on how the text came in pieces.
+  size_t first = 0;
+  size_t first_end = std::string::npos;
   size_t held = 0;
   const std::string* found = nullptr;
   for (const std::string& stop : options_.stop) {
     // What was pending before held no whole stop string, so a new one ends in the new text.
-    const size_t from = searched > stop.size() ? searched - stop.size() : 0;
+    const size_t from = searched >= stop.size() ? searched - stop.size() + 1 : 0;
     const size_t at = pending_.find(stop, from);
-    if (at < first) {
+    const size_t end = at == std::string::npos ? at : at + stop.size();
+    if (end < first_end || (found && end == first_end && at < first)) {
       first = at;
+      first_end = end;
       found = &stop;
     }
     held = std::max(held, beginning_at_end(pending_, stop));
@@ -68,10 +72,9 @@ std::string TokenStream::release(bool at_end) {
   if (found) {
     stopped_ = true;
     stop_string_ = *found;
-    std::string text = pending_.substr(0, first + (options_.include_stop ? found->size() : 0));
-    pending_.clear();
+    pending_.resize(options_.include_stop ? first_end : first);
     bytes_.clear();
-    return text;
+    return std::exchange(pending_, {});
   }
   if (at_end) held = 0;
   std::string text = pending_.substr(0, pending_.size() - held);

@@ -30,6 +30,10 @@ class FakeTokenizer final : public Tokenizer {
   TokenizerData data_;
 };
 
+TokenStreamOptions stops(std::vector<std::string> stop, bool include = false, bool special = false) {
+  return {std::move(stop), include, special};
+}
+
 std::vector<std::string> stream(const std::vector<std::string>& tokens, TokenStreamOptions options = {},
                                 TokenId special = -1) {
   const FakeTokenizer tokenizer(tokens, special);
@@ -52,18 +56,18 @@ TEST(TokenStream, ReplacesEachMaximalInvalidPart) {
 }
 
 TEST(TokenStream, CutsAtStopStringsAcrossTokens) {
-  EXPECT_EQ(stream({"one ST", "OP two", "three"}, {.stop = {"STOP"}}), (Parts{"one ", "", "", ""}));
-  EXPECT_EQ(stream({"one ST", "OP two"}, {.stop = {"STOP"}, .include_stop = true}), (Parts{"one ", "STOP", ""}));
+  EXPECT_EQ(stream({"one ST", "OP two", "three"}, stops({"STOP"})), (Parts{"one ", "", "", ""}));
+  EXPECT_EQ(stream({"one ST", "OP two"}, stops({"STOP"}, true)), (Parts{"one ", "STOP", ""}));
 }
 
 TEST(TokenStream, ReleasesWhatTurnsOutNotToBeAStopString) {
-  EXPECT_EQ(stream({"aST", "AR", "T"}, {.stop = {"STOP"}}), (Parts{"a", "STAR", "T", ""}));
-  EXPECT_EQ(stream({"aST"}, {.stop = {"STOP"}}), (Parts{"a", "ST"}));
+  EXPECT_EQ(stream({"aST", "AR", "T"}, stops({"STOP"})), (Parts{"a", "STAR", "T", ""}));
+  EXPECT_EQ(stream({"aST"}, stops({"STOP"})), (Parts{"a", "ST"}));
 }
 
 TEST(TokenStream, TakesTheEarliestStopStringAndNamesIt) {
   const FakeTokenizer tokenizer({"x</b", "></a>"}, -1);
-  TokenStream out(tokenizer, {.stop = {"</a>", "</b>"}});
+  TokenStream out(tokenizer, stops({"</a>", "</b>"}));
   EXPECT_EQ(out.push(0), "x");
   EXPECT_EQ(out.push(1), "");
   EXPECT_TRUE(out.stopped());
@@ -72,17 +76,17 @@ TEST(TokenStream, TakesTheEarliestStopStringAndNamesIt) {
 
 TEST(TokenStream, WaitsForALongerStopStringThatBeginsEarlier) {
   // "b" may be the middle of "abc": whether "abc" comes decides where the text is cut.
-  EXPECT_EQ(stream({"xa", "b", "c"}, {.stop = {"abc", "bd"}}), (Parts{"x", "", "", ""}));
-  EXPECT_EQ(stream({"xa", "b", "d"}, {.stop = {"abc", "bd"}}), (Parts{"x", "", "a", ""}));
+  EXPECT_EQ(stream({"xa", "b", "c"}, stops({"abc", "bd"})), (Parts{"x", "", "", ""}));
+  EXPECT_EQ(stream({"xa", "b", "d"}, stops({"abc", "bd"})), (Parts{"x", "", "a", ""}));
 }
 
 TEST(TokenStream, SelfOverlappingStopString) {
-  EXPECT_EQ(stream({"aa", "a", "b", "z"}, {.stop = {"aab"}}), (Parts{"", "a", "", "", ""}));
+  EXPECT_EQ(stream({"aa", "a", "b", "z"}, stops({"aab"})), (Parts{"", "a", "", "", ""}));
 }
 
 TEST(TokenStream, HidesSpecialTokensUnlessAsked) {
   EXPECT_EQ(stream({"hi", "<|end|>", "!"}, {}, 1), (Parts{"hi", "", "!", ""}));
-  EXPECT_EQ(stream({"hi", "<|end|>", "!"}, {.show_special_tokens = true}, 1), (Parts{"hi", "<|end|>", "!", ""}));
+  EXPECT_EQ(stream({"hi", "<|end|>", "!"}, stops({}, false, true), 1), (Parts{"hi", "<|end|>", "!", ""}));
 }
 
 TEST(TokenStream, UnknownIdsGiveNothing) {
@@ -93,7 +97,7 @@ TEST(TokenStream, UnknownIdsGiveNothing) {
 
 TEST(TokenStream, RefusesAnEmptyStopString) {
   const FakeTokenizer tokenizer({"a"}, -1);
-  EXPECT_THROW(TokenStream(tokenizer, {.stop = {""}}), Error);
+  EXPECT_THROW(TokenStream(tokenizer, stops({""})), Error);
 }
 
 // However the bytes are cut into tokens, the whole text is the same: all cuts of a text with every kind of trouble.
@@ -106,7 +110,7 @@ TEST(TokenStream, SameTextForEveryCut) {
       if (cuts >> i & 1) tokens.emplace_back();
     }
     std::string text;
-    for (const std::string& part : stream(tokens, {.stop = {"END", " E?"}})) text += part;
+    for (const std::string& part : stream(tokens, stops({"END", " E?"}))) text += part;
     ASSERT_EQ(text, "a\xE4\xBD\xA0\uFFFD ") << cuts;
   }
 }

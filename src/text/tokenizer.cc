@@ -145,8 +145,12 @@ class PipelineTokenizer final : public Tokenizer {
       session.ends.clear();
       uint32_t start = 0;
       for (const uint32_t end : session.ends_before) {
-        pipeline_->splitters[i]->split(text.substr(start, end - start), start, session.ends);
-        start = end;
+        if (end & kRemovedPiece) {
+          session.ends.push_back(end);
+        } else {
+          pipeline_->splitters[i]->split(text.substr(start, end - start), start, session.ends);
+        }
+        start = end & ~kRemovedPiece;
       }
     }
     model_->encode(text, session.ends, session, out);
@@ -165,7 +169,8 @@ class PipelineTokenizer final : public Tokenizer {
 
 std::unique_ptr<const Tokenizer> Tokenizer::create(TokenizerData data) {
   check(data);
-  auto pipeline = std::make_shared<const TokenizerPipeline>(pipeline_from_names(data));
+  std::shared_ptr<const TokenizerPipeline> pipeline = data.pipeline;
+  if (!pipeline) pipeline = std::make_shared<const TokenizerPipeline>(pipeline_from_names(data));
   return std::make_unique<PipelineTokenizer>(std::move(data), std::move(pipeline));
 }
 

@@ -82,7 +82,7 @@ std::unique_ptr<const Tokenizer> load(const char* path) {
   if (!in) throw std::runtime_error(std::string("cannot read ") + path);
   const std::string file = read_all(in);
   if (file.starts_with("CTOK")) return Tokenizer::create(read_vocabulary(file));
-  throw std::runtime_error("not a vocabulary");
+  return Tokenizer::create(tokenizer_data_from_json(file));
 }
 
 void write_number(uint32_t value) { std::fwrite(&value, 4, 1, stdout); }
