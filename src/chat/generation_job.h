@@ -1,0 +1,92 @@
+// One answer being made: messages in, events out, exactly one ChatFinished.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "chat/chat_model.h"
+#include "chat/prompt.h"
+#include "engine/request.h"
+
+namespace carronade {
+
+struct ChatRequest {
+  std::vector<ChatMessage> messages;
+  SamplingOptions sampling;
+  std::vector<std::string> stop;   // looked for in the answer, not in the thought
+  bool include_stop = false;       // leave the stop string in the answer
+  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
+  Tenant tenant;
+};
+
+struct ChatUsage {
+  int prompt_tokens = 0;
+  int cached_tokens = 0;      // of the prompt
+  int completion_tokens = 0;
+  int reasoning_tokens = 0;   // of the completion
+};
+
+// A token of the answer with its log-probability, and the most probable ones in its place.
+struct TokenDetail {
+  TokenId token = -1;
+  std::string bytes;
+  float logprob = 0.0f;
+  std::vector<TokenDetail> top;  // their own `top` is empty
+};
+
+struct ReasoningDelta {
+  std::string text;
+  int completion_tokens = 0;  // so far
+};
+struct AnswerDelta {
+  std::string text;
+  std::vector<TokenDetail> tokens;  // when asked for: the tokens that this text came from
+  int completion_tokens = 0;        // so far
+};
+struct ChatFinished {
+  FinishReason reason = FinishReason::kStop;
+  std::optional<std::string> stop_string;  // what ended the answer, if one of the request's stop strings or …
+  std::optional<TokenId> stop_token;       // … of its stop_token_ids did
+  ChatUsage usage;
+  Timing timing;
+  double first_token_seconds = 0.0;        // from start() to the first token
+  std::optional<Error> error;              // with kFailed
+};
+using ChatEvent = std::variant<ReasoningDelta, AnswerDelta, ChatFinished>;
+
+// Called on the engine's thread, in order; must return at once, and must neither cancel nor destroy the job. After ChatFinished never again.
+using ChatSink = std::function<void(ChatEvent)>;
+
+class GenerationJob {
+ public:
+  // Builds the prompt on the calling thread and hands it to the engine. Throws Error, and then the sink is never called:
+  // kInvalidArgument for what the request got wrong (a prompt that does not fit says how long it is, the limit and the remedy),
+  // kUnavailable when the engine's queue is full.
+  static std::unique_ptr<GenerationJob> start(std::shared_ptr<const ChatModel> model, const ChatRequest& request, ChatSink sink);
+
+  // Cancels what still runs and waits for its end, at most a step of the engine. Not from within the sink.
+  ~GenerationJob();
+  GenerationJob(const GenerationJob&) = delete;
+  GenerationJob& operator=(const GenerationJob&) = delete;
+
+  // Any thread but the engine's. ChatFinished{kCancelled} follows, unless the answer has ended by itself meanwhile.
+  void cancel();
+
+  int prompt_tokens() const { return prompt_tokens_; }
+  uint64_t seed() const { return seed_; }  // as drawn, when the request had none
+
+ private:
+  class State;
+  GenerationJob() = default;
+  std::shared_ptr<const ChatModel> model_;
+  std::shared_ptr<State> state_;
+  RequestId id_ = 0;
+  int prompt_tokens_ = 0;
+  uint64_t seed_ = 0;
+};
+
+}  // namespace carronade

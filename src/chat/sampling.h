@@ -1,0 +1,30 @@
+// Which sampling parameters a request runs with, and whether they make sense.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "engine/request.h"
+#include "hub/model_pool.h"
+
+namespace carronade {
+
+// As SamplingParameters, but each may be unset. Field names are the wire's, so that an error can name them.
+struct SamplingOptions {
+  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
+  std::optional<int> top_k, max_tokens, min_tokens, logprobs;
+  std::optional<uint64_t> seed;
+  std::optional<bool> ignore_eos;
+  std::vector<std::pair<TokenId, float>> logit_bias;
+  std::vector<TokenId> stop_token_ids;
+};
+
+// A request's own value, else the server's, else the model's, else the engine's. Without a seed anywhere, a random one. max_tokens is capped
+// at `room`, the positions that the prompt leaves; stop tokens are not filled in.
+// Throws Error{kInvalidArgument} naming the field that is out of its range.
+SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server, const GenerationDefaults& model,
+                                    int vocabulary_size, int room);
+
+}  // namespace carronade

@@ -1,0 +1,45 @@
+// One connection. Only http_server.cc and http_session.cc include this: Boost.Beast is slow to compile.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include "server/http_server.h"
+
+namespace carronade {
+
+class HttpSession;
+
+// What all connections of a server share. Lives until the last of them has gone, whatever becomes of the server.
+struct ServerContext {
+  ServerContext(const Router& router, HttpLimits limits) : router(router), limits(limits) {}
+
+  boost::asio::io_context io;
+  const Router& router;
+  const HttpLimits limits;
+  std::atomic<bool> stopping{false};  // no further requests
+  std::atomic<bool> aborting{false};  // and what still comes is told to end at once
+  std::atomic<int> exchanges{0};      // that some handler still holds
+  std::mutex mutex;
+  std::condition_variable changed;    // a session has gone
+  std::set<std::shared_ptr<HttpSession>> sessions;  // under mutex
+};
+
+class HttpSession {
+ public:
+  virtual ~HttpSession() = default;
+  virtual void close_when_done() = 0;  // any thread: no further request, and none if none is running
+  virtual void abort_answer() = 0;     // any thread: the running answer is told to end
+};
+
+// Serves the connection on a strand of its own until it ends; the context holds it meanwhile.
+void start_session(std::shared_ptr<ServerContext> context, boost::asio::ip::tcp::socket socket, ListenerKind kind, AccessRules rules);
+
+}  // namespace carronade

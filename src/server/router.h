@@ -1,0 +1,49 @@
+// The table of routes, and what every request is checked for before its handler runs.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/http.h"
+
+namespace carronade {
+
+struct Route {
+  std::string method;  // GET also answers HEAD
+  std::string path;    // exact, or a prefix that ends in "/*"
+  HttpHandler handler;
+  bool on_api = true;  // which listeners have it
+  bool on_page = true;
+  bool needs_key = true;
+};
+
+struct AccessRules {
+  std::string api_key;                     // empty: none is asked for
+  std::vector<std::string> allowed_hosts;  // Host names besides those of loopback; empty with check_host: only those
+  bool check_host = true;                  // the listener is bound to loopback: a page elsewhere must not reach it by a name of its own
+};
+
+// Immutable once the server runs.
+class Router {
+ public:
+  void add(Route route) { routes_.push_back(std::move(route)); }
+  const std::vector<Route>& routes() const { return routes_; }
+
+  // The refusal, or nothing and the route to call. `request.body` need not be there yet.
+  std::optional<HttpResponse> check(const HttpRequest& request, const AccessRules& rules, const Route*& route) const;
+
+ private:
+  std::vector<const Route*> of_path(const HttpRequest& request) const;
+  std::vector<Route> routes_;
+};
+
+// A Host header's value names this machine's loopback: localhost, *.localhost, 127.x.y.z or [::1], with or without a port.
+bool is_loopback_host(std::string_view host);
+
+// An error in the dialect of the API, with the headers its status asks for.
+HttpResponse error_response(int status, std::string_view message, std::string_view param = {});
+
+}  // namespace carronade
