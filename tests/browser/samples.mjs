@@ -45,8 +45,7 @@ assert merge([1, 4], [2, 3, 9]) == [1, 2, 3, 4, 9]
 2. Equal elements keep their order.
 `;
 
-export const chineseThought =
-  "用户想了解公钥。先用挂锁打比方，再说明为什么公开是安全的。";
+export const chineseThought = '用户想了解公钥。先用挂锁打比方，再说明为什么公开是安全的。';
 export const chineseAnswer = `可以把公钥想成一把**打开的挂锁**：你把许多把锁送给朋友，钥匙只留在自己手里。
 
 - **加密：**任何人都可以用这把锁把箱子锁上；
