@@ -71,12 +71,14 @@ function renderOpen(tex: string, display: boolean): string | undefined {
 /** Ends the groups, `\left` pairs and environments that are still open, innermost first. */
 export function closeTex(tex: string): string {
   const closers: string[] = [];
-  const token = /\\begin\{([^}]*)\}|\\end\{[^}]*\}|\\left\b|\\right\b|\\[^]|[{}]/g;
+  const token = /\\begin\{([^}]*)\}|\\[dt]?(?:frac|binom)\s*\{|\\end\{[^}]*\}|\\left\b|\\right\b|\\[^]|[{}]/g;
   for (const match of tex.matchAll(token)) {
     const text = match[0];
     if (text.startsWith('\\begin')) closers.push(`\\end{${match[1] ?? ''}}`);
     else if (text === '\\left') closers.push('\\right.');
     else if (text === '{') closers.push('}');
+    else if (/frac|binom/.test(text))
+      closers.push('}{}'); // its second argument has not begun
     else if (text === '}' || text === '\\right' || text.startsWith('\\end')) closers.pop();
   }
   return tex + closers.reverse().join('');
