@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -43,9 +43,16 @@ void print_json(const Json& json) { fmt::print("{}\n", json.dump(2, ' ', false, 
 
 Json to_json(const InstalledModel& model) {
   Json files = Json::array();
-  for (const InstalledFile& file : model.files) files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}});
-  return {{"name", model.name},         {"path", model.path().string()}, {"bytes", model.bytes()}, {"source", model.source},
-          {"repository", model.repository}, {"revision", model.revision},    {"date", model.date},     {"files", files}};
+  for (const InstalledFile& file : model.files)
+    files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+  return {{"name", model.name},
+          {"path", model.path().string()},
+          {"bytes", model.bytes()},
+          {"source", model.source},
+          {"repository", model.repository},
+          {"revision", model.revision},
+          {"date", model.date},
+          {"files", files}};
 }
 
 Json to_json(const CatalogueEntry& entry) {
@@ -65,10 +72,12 @@ Json to_json(const CatalogueEntry& entry) {
 
 void pull(const ModelFlags& flags) {
   if (flags.models.empty() != flags.use_default) {
-    throw Error(ErrorCode::kInvalidArgument, "name one model, or give --default; `carronade list` shows the names", "model");
+    throw Error(ErrorCode::kInvalidArgument, "name one model, or give --default; `carronade list` shows the names",
+                "model");
   }
   const std::string sha256 = lower_case(flags.sha256);
-  if (!sha256.empty() && !is_sha256(sha256)) throw Error(ErrorCode::kInvalidArgument, "--sha256 takes 64 hexadecimal digits", "--sha256");
+  if (!sha256.empty() && !is_sha256(sha256))
+    throw Error(ErrorCode::kInvalidArgument, "--sha256 takes 64 hexadecimal digits", "--sha256");
   const Hub hub = open_hub(flags);
   const InterruptScope interrupt;
   PullOptions options;
@@ -77,7 +86,8 @@ void pull(const ModelFlags& flags) {
   LocalModel model;
   {
     ProgressBar progress(flags.quiet);
-    model = flags.use_default ? hub.find_or_pull_default(options, progress) : hub.pull(hub.parse(flags.model()), options, progress);
+    model = flags.use_default ? hub.find_or_pull_default(options, progress)
+                              : hub.pull(hub.parse(flags.model()), options, progress);
   }
   if (flags.json) {
     print_json(model.installed ? to_json(*model.installed) : Json{{"name", model.name}, {"path", model.path.string()}});
@@ -86,12 +96,16 @@ void pull(const ModelFlags& flags) {
   }
 }
 
-std::string cut(const std::string& text, size_t width) { return text.size() <= width ? text : text.substr(0, width - 1) + "…"; }
+std::string cut(const std::string& text, size_t width) {
+  return text.size() <= width ? text : text.substr(0, width - 1) + "…";
+}
 
 void list(const ModelFlags& flags) {
   const Hub hub = open_hub(flags);
   const std::vector<InstalledModel> installed = hub.list();
-  const auto is_installed = [&](const std::string& name) { return std::ranges::find(installed, name, &InstalledModel::name) != installed.end(); };
+  const auto is_installed = [&](const std::string& name) {
+    return std::ranges::find(installed, name, &InstalledModel::name) != installed.end();
+  };
   if (flags.json) {
     Json json = {{"installed", Json::array()}, {"available", Json::array()}};
     for (const InstalledModel& model : installed) json["installed"].push_back(to_json(model));
@@ -106,11 +120,13 @@ void list(const ModelFlags& flags) {
   for (const CatalogueEntry& entry : hub.catalogue().entries()) width = std::max(width, entry.name.size());
   fmt::print("{:<{}}  {:>8}  {:<10}  {}\n", "NAME", width, "SIZE", "INSTALLED", "FROM");
   for (const InstalledModel& model : installed) {
-    fmt::print("{:<{}}  {:>8}  {:<10}  {}\n", cut(model.name, 60), width, format_bytes(model.bytes()), model.date.substr(0, 10), model.source);
+    fmt::print("{:<{}}  {:>8}  {:<10}  {}\n", cut(model.name, 60), width, format_bytes(model.bytes()),
+               model.date.substr(0, 10), model.source);
   }
   for (const CatalogueEntry& entry : hub.catalogue().entries()) {
     if (is_installed(entry.name)) continue;
-    fmt::print("{:<{}}  {:>8}  {:<10}  {}\n", entry.name, width, format_bytes(entry.approximate_bytes), "-", entry.description);
+    fmt::print("{:<{}}  {:>8}  {:<10}  {}\n", entry.name, width, format_bytes(entry.approximate_bytes), "-",
+               entry.description);
   }
 }
 
@@ -142,13 +158,17 @@ void print_installed(const InstalledModel& model) {
 
 std::string types_text(const CheckpointSummary& summary) {
   std::string text;
-  for (const auto& [type, count] : summary.types) text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, type);
+  for (const auto& [type, count] : summary.types)
+    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, type);
   return text;
 }
 
 Json to_json(const CheckpointSummary& summary) {
-  Json json = {{"format", summary.format},         {"architecture", summary.architecture}, {"parameters", summary.parameters},
-               {"types", summary.types},           {"has_chat_template", summary.has_chat_template}};
+  Json json = {{"format", summary.format},
+               {"architecture", summary.architecture},
+               {"parameters", summary.parameters},
+               {"types", summary.types},
+               {"has_chat_template", summary.has_chat_template}};
   if (summary.context_length) json["context_length"] = *summary.context_length;
   if (summary.layers) json["layers"] = *summary.layers;
   return json;
@@ -170,7 +190,8 @@ void show(const ModelFlags& flags) {
   const auto local = hub.find_local(reference);
   const CatalogueEntry* entry = reference.entry ? reference.entry : local ? local->entry : nullptr;
   if (!local && !entry) {
-    throw_error(ErrorCode::kNotFound, "{} is not installed; `carronade pull {}` fetches it", reference.name, reference.name);
+    throw_error(ErrorCode::kNotFound, "{} is not installed; `carronade pull {}` fetches it", reference.name,
+                reference.name);
   }
   if (flags.json) {
     Json json = {{"name", local ? local->name : entry->name}};
@@ -202,9 +223,11 @@ void remove_models(const ModelFlags& flags) {
 
 using Run = void (*)(const ModelFlags&);
 
-CLI::App* add_command(CLI::App& app, const char* name, const char* help, const std::shared_ptr<ModelFlags>& flags, Run run) {
+CLI::App* add_command(CLI::App& app, const char* name, const char* help, const std::shared_ptr<ModelFlags>& flags,
+                      Run run) {
   CLI::App* command = app.add_subcommand(name, help);
-  command->add_option("--download-dir", flags->download_directory, "Folder of the models (default: the cache folder)")->type_name("DIR");
+  command->add_option("--download-dir", flags->download_directory, "Folder of the models (default: the cache folder)")
+      ->type_name("DIR");
   command->callback([flags, run] { run(*flags); });
   return command;
 }
@@ -212,11 +235,13 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, const s
 }  // namespace
 
 void add_model_commands(CLI::App& app) {
-  constexpr const char* kModelHelp = "A name of `carronade list`, org/repo[:file or quantization], an address, or a path";
+  constexpr const char* kModelHelp =
+      "A name of `carronade list`, org/repo[:file or quantization], an address, or a path";
   auto flags = std::make_shared<ModelFlags>();
   CLI::App* command = add_command(app, "pull", "Fetch a model", flags, pull);
   command->add_option("model", flags->models, kModelHelp)->expected(0, 1)->type_name("MODEL");
-  command->add_flag("--default", flags->use_default, "The default model, or its fallback where no model hub can be reached");
+  command->add_flag("--default", flags->use_default,
+                    "The default model, or its fallback where no model hub can be reached");
   command->add_option("--sha256", flags->sha256, "What the file's SHA-256 must be")->type_name("HEX");
   command->add_flag("--json", flags->json, "Print what was fetched as JSON");
   command->add_flag("-q,--quiet", flags->quiet, "No progress");

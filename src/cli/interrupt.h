@@ -8,8 +8,8 @@
 
 namespace carronade {
 
-// While it lives, SIGINT and SIGTERM request the stop; a second one ends the program at once. Make it before other threads: they inherit
-// the mask that leaves the signals to it.
+// While it lives, SIGINT and SIGTERM request the stop; a second one ends the program at once. Make it before other
+// threads: they inherit the mask that leaves the signals to it.
 class InterruptScope {
  public:
   InterruptScope();

@@ -46,7 +46,9 @@ void ProgressBar::progress(uint64_t done_bytes, std::optional<uint64_t> total_by
   const bool news = complete && !complete_;
   complete_ = complete;
   if (drawn_ == ProgressMeter::TimePoint{} && !terminal_) drawn_ = now;  // the first line says nothing yet
-  if (!news && now - drawn_ < (terminal_ ? std::chrono::milliseconds(kBarPeriod) : std::chrono::milliseconds(kLinePeriod))) return;
+  if (!news &&
+      now - drawn_ < (terminal_ ? std::chrono::milliseconds(kBarPeriod) : std::chrono::milliseconds(kLinePeriod)))
+    return;
   drawn_ = now;
   draw(news);
 }

@@ -1,4 +1,5 @@
-// What a pull says, for people: a bar on a terminal, plain lines elsewhere. On standard error; standard output belongs to results.
+// What a pull says, for people: a bar on a terminal, plain lines elsewhere. On standard error; standard output belongs
+// to results.
 #pragma once
 
 #include <chrono>

@@ -133,7 +133,8 @@ Catalogue Catalogue::parse(std::string_view text) {
     for (const std::string& alias : entry.aliases) {
       if (!seen.insert(alias).second) refuse(entry.name, "the alias " + alias + " is taken");
     }
-    if (!entry.fallback.empty() && !catalogue.find(entry.fallback)) refuse(entry.name, "unknown fallback " + entry.fallback);
+    if (!entry.fallback.empty() && !catalogue.find(entry.fallback))
+      refuse(entry.name, "unknown fallback " + entry.fallback);
   }
   if (!catalogue.find(catalogue.default_name_)) refuse("default", "unknown model " + catalogue.default_name_);
   return catalogue;

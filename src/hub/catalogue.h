@@ -30,8 +30,8 @@ struct ModelSource {
   std::vector<PackagePart> parts;
 };
 
-// `sha256` and `bytes` are given only where they were computed from the bytes themselves; otherwise the hub's own metadata
-// says them at the time of the pull.
+// `sha256` and `bytes` are given only where they were computed from the bytes themselves; otherwise the hub's own
+// metadata says them at the time of the pull.
 struct CatalogueEntry {
   std::string name;
   std::vector<std::string> aliases;  // lower case
@@ -44,9 +44,9 @@ struct CatalogueEntry {
   std::map<std::string, double> chat;  // sampling defaults: temperature, top_p, top_k, repetition_penalty
   std::string file;
   std::optional<uint64_t> bytes;
-  uint64_t approximate_bytes = 0;  // for people, before the hub has said the exact number
-  std::string sha256;              // empty: unknown
-  std::string fallback;            // the entry to use where no source of this one can be reached; may be empty
+  uint64_t approximate_bytes = 0;    // for people, before the hub has said the exact number
+  std::string sha256;                // empty: unknown
+  std::string fallback;              // the entry to use where no source of this one can be reached; may be empty
   std::vector<ModelSource> sources;  // tried in order
 };
 

@@ -28,14 +28,16 @@ Digest Digest::git_blob(uint64_t bytes) {
 }
 
 void Digest::update(std::span<const std::byte> bytes) {
-  if (EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1) throw Error(ErrorCode::kInternal, "hashing failed");
+  if (EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) != 1)
+    throw Error(ErrorCode::kInternal, "hashing failed");
 }
 
 std::string Digest::hex() const {
   const std::unique_ptr<evp_md_ctx_st, Free> copy(EVP_MD_CTX_new());
   unsigned char value[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
-  if (!copy || EVP_MD_CTX_copy_ex(copy.get(), context_.get()) != 1 || EVP_DigestFinal_ex(copy.get(), value, &size) != 1) {
+  if (!copy || EVP_MD_CTX_copy_ex(copy.get(), context_.get()) != 1 ||
+      EVP_DigestFinal_ex(copy.get(), value, &size) != 1) {
     throw Error(ErrorCode::kInternal, "hashing failed");
   }
   std::string text;

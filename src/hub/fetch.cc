@@ -12,6 +12,7 @@
 namespace carronade {
 namespace {
 
+constexpr int kAttemptsWithoutAnyByte = 3;
 constexpr auto kLongestPause = std::chrono::milliseconds(10'000);
 
 std::string unquoted(std::string etag) {
@@ -90,17 +91,20 @@ class FileFetch {
       try {
         attempt();
         if (!total_ || part_.size() == *total_) return;
-        throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{}: the transfer ended early", url_origin(file_.url)), 0, true);
+        throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{}: the transfer ended early", url_origin(file_.url)),
+                          0, true);
       } catch (const HttpFailure& failure) {
         if (failure.status == 416) part_.truncate(0, context_.stop);
         if (progressed()) failures = 0;
-        if (!failure.retry || ++failures >= context_.attempts) throw;
+        const int limit = received_ ? context_.attempts : std::min(context_.attempts, kAttemptsWithoutAnyByte);
+        if (!failure.retry || ++failures >= limit) throw;
         retry_later(failure, failures);
       }
     }
   }
 
-  // Whether more arrived than ever before: a server that breaks off at the same place each time must not be asked for ever.
+  // Whether more arrived than ever before: a server that breaks off at the same place each time must not be asked for
+  // ever.
   bool progressed() {
     const uint64_t step = std::max<uint64_t>(1, std::min<uint64_t>(1 << 20, total_.value_or(100 << 20) / 100));
     if (part_.size() < furthest_ + step) return false;
@@ -109,9 +113,11 @@ class FileFetch {
   }
 
   void retry_later(const HttpFailure& failure, int failures) {
-    auto pause = std::min<std::chrono::milliseconds>(context_.first_pause * (1 << std::min(failures - 1, 10)), kLongestPause);
+    auto pause =
+        std::min<std::chrono::milliseconds>(context_.first_pause * (1 << std::min(failures - 1, 10)), kLongestPause);
     pause = std::max<std::chrono::milliseconds>(pause, failure.retry_after);
-    context_.on_message(fmt::format("{}; trying again in {:.1f} s", failure.what(), static_cast<double>(pause.count()) / 1000));
+    context_.on_message(
+        fmt::format("{}; trying again in {:.1f} s", failure.what(), static_cast<double>(pause.count()) / 1000));
     pause_for(pause, context_.stop);
   }
 
@@ -124,19 +130,21 @@ class FileFetch {
     request.stall_timeout = context_.stall_timeout;
     request.stop = context_.stop;
     http_get(
-        request, [this](const HttpResponse& response) { begin(response); }, [this](std::span<const std::byte> bytes) { receive(bytes); });
+        request, [this](const HttpResponse& response) { begin(response); },
+        [this](std::span<const std::byte> bytes) { receive(bytes); });
   }
 
   void begin(const HttpResponse& response) {
+    refuse_web_page(response);
     check_version(response);
     if (part_.size() > 0) begin_resumed(response);
     if (part_.size() == 0 && response.status == 206) {
-      throw HttpFailure(ErrorCode::kUnavailable, url_origin(file_.url) + ": sends a part where the whole file is wanted", 0, true);
+      throw HttpFailure(ErrorCode::kUnavailable,
+                        url_origin(file_.url) + ": sends a part where the whole file is wanted", 0, true);
     }
     if (part_.size() == 0) {
       if (const auto length = response.content_length()) learn_total(*length);
     }
-    refuse_web_page(response);
     if (total_) require_free_space(target_.parent_path(), *total_ - std::min(part_.size(), *total_));
     save_identity(response);
     context_.on_progress(part_.size(), total_);
@@ -148,8 +156,10 @@ class FileFetch {
     const std::string linked = unquoted(response.linked("x-linked-etag"));
     if (is_sha256(linked) && linked != sha256_) {
       if (!file_.sha256.empty()) {
-        throw_error(ErrorCode::kCorruptFile, "{} offers another file named {} than was asked for (SHA-256 {}… instead of {}…); if it has "
-                    "just changed there, try again", url_origin(file_.url), name(), linked.substr(0, 12), sha256_.substr(0, 12));
+        throw_error(ErrorCode::kCorruptFile,
+                    "{} offers another file named {} than was asked for (SHA-256 {}… instead of {}…); if it has "
+                    "just changed there, try again",
+                    url_origin(file_.url), name(), linked.substr(0, 12), sha256_.substr(0, 12));
       }
       if (part_.size() > 0) restart();  // what is left belongs to the version before
       sha256_ = linked;
@@ -169,7 +179,8 @@ class FileFetch {
     const auto range = parse_content_range(response.header("content-range"));
     if (!range || range->begin != part_.size()) {
       restart();
-      throw HttpFailure(ErrorCode::kUnavailable, url_origin(file_.url) + ": sends another range than was asked for", 0, true);
+      throw HttpFailure(ErrorCode::kUnavailable, url_origin(file_.url) + ": sends another range than was asked for", 0,
+                        true);
     }
     if (range->total) learn_total(*range->total);
   }
@@ -188,13 +199,15 @@ class FileFetch {
       restart();
       return;
     }
-    throw_error(ErrorCode::kCorruptFile, "{}: {} should have {} bytes, but the server offers {}", url_origin(file_.url), name(), listed, bytes);
+    throw_error(ErrorCode::kCorruptFile, "{}: {} should have {} bytes, but the server offers {}", url_origin(file_.url),
+                name(), listed, bytes);
   }
 
   // A login page of the network comes with status 200.
   void refuse_web_page(const HttpResponse& response) {
     const std::string type = lower_case(response.header("content-type"));
-    if (type.starts_with("text/html") && !lower_case(name()).ends_with(".html")) fail("answers with a web page instead of the file");
+    if (type.starts_with("text/html") && !lower_case(name()).ends_with(".html"))
+      fail("answers with a web page instead of the file");
   }
 
   [[noreturn]] void fail(const std::string& what) {
@@ -210,7 +223,8 @@ class FileFetch {
   void receive(std::span<const std::byte> bytes) {
     if (total_ && part_.size() + bytes.size() > *total_) {
       part_.discard();
-      throw_error(ErrorCode::kCorruptFile, "{} sends more than the {} bytes it announced for {}", url_origin(file_.url), *total_, name());
+      throw_error(ErrorCode::kCorruptFile, "{} sends more than the {} bytes it announced for {}", url_origin(file_.url),
+                  *total_, name());
     }
     const bool first = part_.size() == 0;
     if (first && lower_case(name()).ends_with(".gguf") && bytes.size() >= 4) {
@@ -218,6 +232,7 @@ class FileFetch {
       if (magic != "GGUF") fail("sends something that is no GGUF file");
     }
     part_.append(bytes);
+    received_ = true;
     context_.on_progress(part_.size(), total_);
   }
 
@@ -234,8 +249,8 @@ class FileFetch {
     const std::string got = wrong_sha256 ? part_.sha256() : part_.git_blob_sha1(context_.stop);
     const std::string expected = wrong_sha256 ? sha256_ : file_.git_blob_sha1;
     part_.discard();
-    throw_error(ErrorCode::kCorruptFile, "{} from {} has the wrong hash ({}… instead of {}…) and was removed", name(), url_origin(file_.url),
-                got.substr(0, 12), expected.substr(0, 12));
+    throw_error(ErrorCode::kCorruptFile, "{} from {} has the wrong hash ({}… instead of {}…) and was removed", name(),
+                url_origin(file_.url), got.substr(0, 12), expected.substr(0, 12));
   }
 
   const RemoteFile& file_;
@@ -247,7 +262,8 @@ class FileFetch {
   std::string etag_;
   std::string revision_;
   uint64_t furthest_ = 0;
-  bool resumed_ = false;  // holds bytes of an earlier run
+  bool resumed_ = false;   // holds bytes of an earlier run
+  bool received_ = false;  // bytes have come in this one
 };
 
 }  // namespace

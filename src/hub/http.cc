@@ -39,7 +39,8 @@ struct Transfer {
 
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r' || text.back() == '\n')) text.remove_suffix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\r' || text.back() == '\n'))
+    text.remove_suffix(1);
   return text;
 }
 
@@ -107,24 +108,38 @@ std::chrono::seconds retry_after(const HttpResponse& response) {
     case 403:
       if (gated) {
         fail(ErrorCode::kForbidden, false,
-             "the model is gated: accept its terms on its page there, then set HF_TOKEN to an access token of your account");
+             "the model is gated: accept its terms on its page there, then set HF_TOKEN to an access token of your "
+             "account");
       }
       if (request.token.empty()) {
         fail(ErrorCode::kUnauthorized, false,
-             fmt::format("no access (HTTP {}): the repository does not exist or is private; check its name, or set HF_TOKEN to an access "
-                         "token that may read it", response.status));
+             fmt::format("no access (HTTP {}): the repository does not exist or is private; check its name, or set "
+                         "HF_TOKEN to an access "
+                         "token that may read it",
+                         response.status));
       }
       fail(ErrorCode::kForbidden, false,
-           fmt::format("the access token was refused (HTTP {}): check HF_TOKEN, and that its account may read this model", response.status));
+           fmt::format(
+               "the access token was refused (HTTP {}): check HF_TOKEN, and that its account may read this model",
+               response.status));
       break;
     case 404:
-    case 410: fail(ErrorCode::kNotFound, false, "there is no such model or file (HTTP 404); check the spelling"); break;
-    case 416: fail(ErrorCode::kIo, true, "the server has no such range (HTTP 416)"); break;
-    case 429: fail(ErrorCode::kRateLimited, true, "too many requests (HTTP 429); wait a few minutes, or set HF_TOKEN for a higher limit"); break;
-    default: break;
+    case 410:
+      fail(ErrorCode::kNotFound, false, "there is no such model or file (HTTP 404); check the spelling");
+      break;
+    case 416:
+      fail(ErrorCode::kIo, true, "the server has no such range (HTTP 416)");
+      break;
+    case 429:
+      fail(ErrorCode::kRateLimited, true,
+           "too many requests (HTTP 429); wait a few minutes, or set HF_TOKEN for a higher limit");
+      break;
+    default:
+      break;
   }
   if (response.status >= 500) {
-    fail(ErrorCode::kUnavailable, true, fmt::format("the server is in trouble (HTTP {}); try again later", response.status));
+    fail(ErrorCode::kUnavailable, true,
+         fmt::format("the server is in trouble (HTTP {}); try again later", response.status));
   }
   fail(ErrorCode::kUnavailable, response.status == 408, fmt::format("unexpected answer (HTTP {})", response.status));
   throw Error(ErrorCode::kInternal, "unreachable");
@@ -135,22 +150,27 @@ std::chrono::seconds retry_after(const HttpResponse& response) {
   const std::string why = *detail ? detail : curl_easy_strerror(code);
   switch (code) {
     case CURLE_TOO_MANY_REDIRECTS:
-      throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{} redirects more than {} times", host, kMaxRedirects), 0, false);
+      throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{} redirects more than {} times", host, kMaxRedirects), 0,
+                        false);
     case CURLE_URL_MALFORMAT:
       throw HttpFailure(ErrorCode::kInvalidArgument, fmt::format("'{}' is not a valid address", host), 0, false);
     case CURLE_UNSUPPORTED_PROTOCOL:
-      throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{} leads to an address that is not followed ({})", host, why), 0, false);
+      throw HttpFailure(ErrorCode::kUnavailable,
+                        fmt::format("{} leads to an address that is not followed ({})", host, why), 0, false);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
-      throw HttpFailure(ErrorCode::kUnavailable,
-                        fmt::format("{}: its certificate cannot be verified ({}); behind a company's proxy, set SSL_CERT_FILE", host, why), 0,
-                        false);
+      throw HttpFailure(
+          ErrorCode::kUnavailable,
+          fmt::format("{}: its certificate cannot be verified ({}); behind a company's proxy, set SSL_CERT_FILE", host,
+                      why),
+          0, false);
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR:
       throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{} cannot be reached ({})", host, why), 0, true);
-    default: throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{}: the transfer broke ({})", host, why), 0, true);
+    default:
+      throw HttpFailure(ErrorCode::kUnavailable, fmt::format("{}: the transfer broke ({})", host, why), 0, true);
   }
 }
 
@@ -177,7 +197,8 @@ void set_options(CURL* curl, const HttpRequest& request, Transfer& transfer, Lis
   curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, check_stop);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
-  if (const char* bundle = std::getenv("SSL_CERT_FILE"); bundle && *bundle) curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
+  if (const char* bundle = std::getenv("SSL_CERT_FILE"); bundle && *bundle)
+    curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
   const auto add = [&](const std::string& line) {
     curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
     if (!longer) throw std::bad_alloc();
@@ -241,7 +262,8 @@ std::string http_get_text(const HttpRequest& request, uint64_t max_bytes) {
   std::string text;
   http_get(request, nullptr, [&](std::span<const std::byte> bytes) {
     if (text.size() + bytes.size() > max_bytes) {
-      throw_error(ErrorCode::kTooLarge, "{} answers with more than {} bytes where a list was expected", url_origin(request.url), max_bytes);
+      throw_error(ErrorCode::kTooLarge, "{} answers with more than {} bytes where a list was expected",
+                  url_origin(request.url), max_bytes);
     }
     text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   });

@@ -1,4 +1,5 @@
-// HTTP for fetching models, over libcurl: proxies, TLS and redirects are its. Every call is one transfer; any thread may call.
+// HTTP for fetching models, over libcurl: proxies, TLS and redirects are its. Every call is one transfer; any thread
+// may call.
 #pragma once
 
 #include <chrono>
@@ -18,9 +19,9 @@ namespace carronade {
 
 struct HttpRequest {
   std::string url;
-  std::string token;                      // bearer; never sent to another host, port or scheme than the url's
-  uint64_t offset = 0;                    // > 0: ask for the bytes from here on
-  std::string if_range;                   // ETag that must still hold for `offset` to be honoured
+  std::string token;     // bearer; never sent to another host, port or scheme than the url's
+  uint64_t offset = 0;   // > 0: ask for the bytes from here on
+  std::string if_range;  // ETag that must still hold for `offset` to be honoured
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds total_timeout{0};  // 0: none
   std::chrono::seconds stall_timeout{30};      // no byte for this long breaks the transfer
@@ -46,12 +47,13 @@ class HttpFailure : public Error {
   std::chrono::seconds retry_after;
 };
 
-// Called once, before the first byte of a 2xx answer, and then for each piece of its body. What they throw ends the transfer and comes out.
+// Called once, before the first byte of a 2xx answer, and then for each piece of its body. What they throw ends the
+// transfer and comes out.
 using OnResponse = std::function<void(const HttpResponse&)>;
 using OnBytes = std::function<void(std::span<const std::byte>)>;
 
-// Follows at most 10 redirects, to http(s) only and never from https to http. Throws HttpFailure for no answer, a broken transfer or a
-// status other than 2xx (then its message says what to do), Error{kCancelled} when stopped.
+// Follows at most 10 redirects, to http(s) only and never from https to http. Throws HttpFailure for no answer, a
+// broken transfer or a status other than 2xx (then its message says what to do), Error{kCancelled} when stopped.
 HttpResponse http_get(const HttpRequest& request, const OnResponse& on_response, const OnBytes& on_bytes);
 
 // The whole body as text. Throws as http_get, and Error{kTooLarge}.

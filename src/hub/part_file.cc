@@ -25,14 +25,17 @@ constexpr uint64_t kSpareBytes = 16 << 20;
 [[noreturn]] void throw_errno(const char* verb, const std::filesystem::path& path) {
   const int error = errno;
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
-    throw_error(ErrorCode::kIo, "the disk is full while writing {}; what is there is kept: free some space and run the same command again",
-                path.string());
+    throw_error(
+        ErrorCode::kIo,
+        "the disk is full while writing {}; what is there is kept: free some space and run the same command again",
+        path.string());
   }
   throw_error(ErrorCode::kIo, "cannot {} {}: {}", verb, path.string(), std::strerror(error));
 }
 
 // Hashes the file's bytes from `begin` to `end`.
-void hash_range(int fd, const std::filesystem::path& path, uint64_t begin, uint64_t end, const std::stop_token& stop, Digest& digest) {
+void hash_range(int fd, const std::filesystem::path& path, uint64_t begin, uint64_t end, const std::stop_token& stop,
+                Digest& digest) {
   std::vector<std::byte> buffer(kReadBytes);
   for (uint64_t at = begin; at < end;) {
     if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "stopped");
@@ -80,7 +83,8 @@ PartIdentity PartFile::identity() const {
 }
 
 void PartFile::save_identity(const PartIdentity& identity) {
-  const nlohmann::ordered_json json = {{"sha256", identity.sha256}, {"source", identity.source}, {"etag", identity.etag}};
+  const nlohmann::ordered_json json = {
+      {"sha256", identity.sha256}, {"source", identity.source}, {"etag", identity.etag}};
   // Headers may hold any byte; what is not UTF-8 is replaced and then simply does not match.
   write_file_atomically(identity_path(), json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
@@ -137,8 +141,10 @@ void require_free_space(const std::filesystem::path& directory, uint64_t bytes) 
   std::error_code error;
   const auto space = std::filesystem::space(directory, error);
   if (error || space.available >= bytes + kSpareBytes) return;  // where the system cannot say, writing will
-  throw_error(ErrorCode::kIo, "not enough free disk in {}: {} are needed, {} are free; free some, or choose another folder with --download-dir",
-              directory.string(), format_bytes(bytes + kSpareBytes), format_bytes(space.available));
+  throw_error(
+      ErrorCode::kIo,
+      "not enough free disk in {}: {} are needed, {} are free; free some, or choose another folder with --download-dir",
+      directory.string(), format_bytes(bytes + kSpareBytes), format_bytes(space.available));
 }
 
 void sync_directory(const std::filesystem::path& directory) {

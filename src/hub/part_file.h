@@ -1,4 +1,5 @@
-// A file on its way: bytes are appended to `<target>.part`, hashed as they come, and become the target only when complete.
+// A file on its way: bytes are appended to `<target>.part`, hashed as they come, and become the target only when
+// complete.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +21,8 @@ struct PartIdentity {
   bool operator==(const PartIdentity&) const = default;
 };
 
-// Owned by one pull, on its thread, under the model's lock. Destruction keeps the part for the next run. All throw Error{kIo}; a full
-// disk says so, and that the part is kept.
+// Owned by one pull, on its thread, under the model's lock. Destruction keeps the part for the next run. All throw
+// Error{kIo}; a full disk says so, and that the part is kept.
 class PartFile {
  public:
   explicit PartFile(std::filesystem::path target);  // opens what an earlier run left, or an empty one

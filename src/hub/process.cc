@@ -74,14 +74,16 @@ void end_process(pid_t child) {
 
 }  // namespace
 
-ProcessResult run_process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
-                          const std::stop_token& stop, const std::function<void()>& on_tick) {
+ProcessResult run_process(const std::vector<std::string>& arguments,
+                          const std::map<std::string, std::string>& environment, const std::stop_token& stop,
+                          const std::function<void()>& on_tick) {
   std::vector<std::string> argument_strings = arguments;
   std::vector<std::string> environment_strings = merged_environment(environment);
   const std::vector<char*> argument_pointers = pointers(argument_strings);
   const std::vector<char*> environment_pointers = pointers(environment_strings);
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw_error(ErrorCode::kIo, "cannot start {}: {}", arguments[0], std::strerror(errno));
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    throw_error(ErrorCode::kIo, "cannot start {}: {}", arguments[0], std::strerror(errno));
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child == 0) become(argument_pointers.data(), environment_pointers.data(), ends[1], parent);

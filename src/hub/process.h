@@ -14,9 +14,11 @@ struct ProcessResult {
   std::string output;  // the last 16 KiB of standard output and standard error together
 };
 
-// `arguments[0]` is looked up in PATH. `environment` adds to or overrides this process's. `on_tick` runs on this thread about four times a
-// second. The program ends with this one. Throws Error{kCancelled} after ending it when stopped, Error{kIo} when the system has no room.
-ProcessResult run_process(const std::vector<std::string>& arguments, const std::map<std::string, std::string>& environment,
-                          const std::stop_token& stop, const std::function<void()>& on_tick);
+// `arguments[0]` is looked up in PATH. `environment` adds to or overrides this process's. `on_tick` runs on this thread
+// about four times a second. The program ends with this one. Throws Error{kCancelled} after ending it when stopped,
+// Error{kIo} when the system has no room.
+ProcessResult run_process(const std::vector<std::string>& arguments,
+                          const std::map<std::string, std::string>& environment, const std::stop_token& stop,
+                          const std::function<void()>& on_tick);
 
 }  // namespace carronade

@@ -8,8 +8,8 @@
 namespace carronade {
 namespace {
 
-// Long enough to smooth a hub's bursts, short enough to show a stall.
-constexpr auto kWindow = std::chrono::seconds(8);
+// Long enough to smooth the bursts of a hub and of packages, short enough to show a stall.
+constexpr auto kWindow = std::chrono::seconds(12);
 
 }  // namespace
 
@@ -52,8 +52,10 @@ std::string ProgressMeter::line() const {
   // Rounded down: 100 % is said only when it is there.
   if (part) text += fmt::format("{:3} %  ", static_cast<int>(*part * 100));
   text += total_ ? fmt::format("{} of {}", format_bytes(done_), format_bytes(*total_)) : format_bytes(done_);
-  if (const double speed = bytes_per_second(); speed >= 1) text += fmt::format("  {}/s", format_bytes(static_cast<uint64_t>(speed)));
-  if (const auto left = time_left(); left && left->count() > 0) text += fmt::format("  {} left", format_duration(*left));
+  if (const double speed = bytes_per_second(); speed >= 1)
+    text += fmt::format("  {}/s", format_bytes(static_cast<uint64_t>(speed)));
+  if (const auto left = time_left(); left && left->count() > 0)
+    text += fmt::format("  {} left", format_duration(*left));
   return text;
 }
 

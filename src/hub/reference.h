@@ -32,7 +32,8 @@ struct ModelReference {
   std::filesystem::path path;  // kPath
 };
 
-// Throws Error{kInvalidArgument | kNotFound} that says what would be right. Looks at the file system, never at the network.
+// Throws Error{kInvalidArgument | kNotFound} that says what would be right. Looks at the file system, never at the
+// network.
 ModelReference parse_reference(std::string_view text, const Catalogue& catalogue);
 
 }  // namespace carronade

@@ -22,7 +22,8 @@ std::string encoded_revision(const Repository& repository) {
   return encoded;
 }
 
-Json fetch_json(const Repository& repository, const std::string& path, const Timeouts& timeouts, const std::stop_token& stop) {
+Json fetch_json(const Repository& repository, const std::string& path, const Timeouts& timeouts,
+                const std::stop_token& stop) {
   HttpRequest request;
   request.url = repository.endpoint + path;
   request.token = repository.token;
@@ -53,7 +54,8 @@ bool is_hex(std::string_view text, size_t digits) {
   return text.size() == digits && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
-// {"type":"file","path":…,"size":…,"oid":<Git blob>,"lfs":{"oid":<sha256>,"size":…}} of /tree/, or a sibling of the model's own page:
+// {"type":"file","path":…,"size":…,"oid":<Git blob>,"lfs":{"oid":<sha256>,"size":…}} of /tree/, or a sibling of the
+// model's own page:
 // {"rfilename":…,"size":…,"blobId":…,"lfs":{"sha256":…}}
 std::optional<RemoteFile> parse_hugging_face_file(const Repository& repository, const Json& json) {
   if (!json.is_object() || (json.contains("type") && text_at(json, "type") != "file")) return std::nullopt;
@@ -79,7 +81,8 @@ std::optional<RemoteFile> parse_hugging_face_file(const Repository& repository, 
   return file;
 }
 
-std::vector<RemoteFile> list_hugging_face(const Repository& repository, const Timeouts& timeouts, const std::stop_token& stop) {
+std::vector<RemoteFile> list_hugging_face(const Repository& repository, const Timeouts& timeouts,
+                                          const std::stop_token& stop) {
   const std::string model = "/api/models/" + repository.name;
   const std::string revision = encoded_revision(repository);
   Json list;
@@ -90,7 +93,8 @@ std::vector<RemoteFile> list_hugging_face(const Repository& repository, const Ti
     list = fetch_json(repository, model + "/revision/" + revision + "?blobs=true", timeouts, stop);
   }
   if (list.is_object() && list.contains("siblings")) list = Json(list["siblings"]);
-  if (!list.is_array()) throw_error(ErrorCode::kUnavailable, "{} answers, but not like a model hub", repository.endpoint);
+  if (!list.is_array())
+    throw_error(ErrorCode::kUnavailable, "{} answers, but not like a model hub", repository.endpoint);
   std::vector<RemoteFile> files;
   for (const Json& entry : list) {
     if (auto file = parse_hugging_face_file(repository, entry)) files.push_back(std::move(*file));
@@ -99,9 +103,11 @@ std::vector<RemoteFile> list_hugging_face(const Repository& repository, const Ti
 }
 
 // {"Code":200,"Data":{"Files":[{"Path":…,"Size":…,"Sha256":…,"Type":"blob"|"tree"}]}}
-std::vector<RemoteFile> list_model_scope(const Repository& repository, const Timeouts& timeouts, const std::stop_token& stop) {
+std::vector<RemoteFile> list_model_scope(const Repository& repository, const Timeouts& timeouts,
+                                         const std::stop_token& stop) {
   const Json json = fetch_json(
-      repository, "/api/v1/models/" + repository.name + "/repo/files?Revision=" + encoded_revision(repository) + "&Recursive=true",
+      repository,
+      "/api/v1/models/" + repository.name + "/repo/files?Revision=" + encoded_revision(repository) + "&Recursive=true",
       timeouts, stop);
   const Json::json_pointer place("/Data/Files");
   if (!json.is_object() || !json.contains(place) || !json.at(place).is_array()) {
@@ -127,7 +133,8 @@ std::vector<RemoteFile> list_model_scope(const Repository& repository, const Tim
 
 }  // namespace
 
-std::vector<RemoteFile> list_repository(const Repository& repository, const Timeouts& timeouts, const std::stop_token& stop) {
+std::vector<RemoteFile> list_repository(const Repository& repository, const Timeouts& timeouts,
+                                        const std::stop_token& stop) {
   return repository.hub == HubKind::kModelScope ? list_model_scope(repository, timeouts, stop)
                                                 : list_hugging_face(repository, timeouts, stop);
 }
@@ -138,7 +145,8 @@ RemoteFile remote_file(const Repository& repository, std::string_view path) {
   file.path = path;
   file.token = repository.token;
   const std::string prefix = repository.hub == HubKind::kModelScope ? "/models/" : "/";
-  file.url = repository.endpoint + prefix + repository.name + "/resolve/" + encoded_revision(repository) + "/" + url_path(path);
+  file.url = repository.endpoint + prefix + repository.name + "/resolve/" + encoded_revision(repository) + "/" +
+             url_path(path);
   return file;
 }
 

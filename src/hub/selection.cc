@@ -14,8 +14,9 @@ namespace carronade {
 namespace {
 
 // Best first. Q4_K_M: near the full model's quality at 0.6 bytes a weight; below Q4 small models suffer.
-constexpr std::array<std::string_view, 14> kPreferred = {"q4_k_m", "q4_0", "q8_0", "q5_k_m", "q6_k", "q4_k_s", "q5_k_s",
-                                                         "q5_0",   "q4_1", "q4_k_l", "bf16", "f16", "fp16", "f32"};
+constexpr std::array<std::string_view, 14> kPreferred = {"q4_k_m", "q4_0",   "q8_0", "q5_k_m", "q6_k",
+                                                         "q4_k_s", "q5_k_s", "q5_0", "q4_1",   "q4_k_l",
+                                                         "bf16",   "f16",    "fp16", "f32"};
 
 constexpr std::string_view kPieceSuffix = "-00001-of-00001";  // its length is what counts
 
@@ -50,8 +51,8 @@ Piece parse_piece(std::string_view path) {
 // A GGUF file with a language model in it, and of a split one only the first piece.
 bool is_gguf_model(const RemoteFile& file) {
   const std::string name = lower_case(base_name(file.path));
-  return name.ends_with(".gguf") && name.find("mmproj") == std::string::npos && name.find("imatrix") == std::string::npos &&
-         parse_piece(file.path).number == 1;
+  return name.ends_with(".gguf") && name.find("mmproj") == std::string::npos &&
+         name.find("imatrix") == std::string::npos && parse_piece(file.path).number == 1;
 }
 
 // "x-Q4_K_M.gguf", "x.q4_k_m.gguf", "Q4_K_M/x.gguf", "Q4_K_M.gguf".
@@ -92,9 +93,17 @@ std::vector<RemoteFile> with_pieces(const std::vector<RemoteFile>& files, const 
 }
 
 bool belongs_to_safetensors(const RemoteFile& file) {
-  static constexpr std::array<std::string_view, 11> kCompanions = {
-      "tokenizer.json",          "tokenizer_config.json",  "tokenizer.model",     "vocab.json",          "merges.txt",  "special_tokens_map.json",
-      "added_tokens.json",       "generation_config.json", "chat_template.jinja", "chat_template.json", "model.safetensors.index.json"};
+  static constexpr std::array<std::string_view, 11> kCompanions = {"tokenizer.json",
+                                                                   "tokenizer_config.json",
+                                                                   "tokenizer.model",
+                                                                   "vocab.json",
+                                                                   "merges.txt",
+                                                                   "special_tokens_map.json",
+                                                                   "added_tokens.json",
+                                                                   "generation_config.json",
+                                                                   "chat_template.jinja",
+                                                                   "chat_template.json",
+                                                                   "model.safetensors.index.json"};
   const std::string& path = file.path;
   if (path.find('/') != std::string::npos) return false;
   if (path.ends_with(".safetensors")) return !path.starts_with("consolidated") && !path.starts_with("adapter_");
@@ -113,7 +122,8 @@ std::vector<RemoteFile> choose_safetensors(const std::vector<RemoteFile>& files,
   if (!config || !weights) {
     std::vector<const RemoteFile*> all;
     for (const RemoteFile& file : files) all.push_back(&file);
-    throw_error(ErrorCode::kNotFound, "{} holds no model this program reads (*.gguf, or config.json with *.safetensors); it holds: {}",
+    throw_error(ErrorCode::kNotFound,
+                "{} holds no model this program reads (*.gguf, or config.json with *.safetensors); it holds: {}",
                 repository, all.empty() ? "nothing" : listing(all));
   }
   result.insert(result.begin(), *config);
@@ -140,11 +150,13 @@ std::vector<std::string> split_pieces(std::string_view path) {
   }
   if (piece.stem.size() + 5 == path.size()) return {std::string(path)};
   std::vector<std::string> pieces;
-  for (int i = 1; i <= piece.count; ++i) pieces.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", piece.stem, i, piece.count));
+  for (int i = 1; i <= piece.count; ++i)
+    pieces.push_back(fmt::format("{}-{:05}-of-{:05}.gguf", piece.stem, i, piece.count));
   return pieces;
 }
 
-std::vector<RemoteFile> choose_files(const std::vector<RemoteFile>& files, std::string_view selector, std::string_view repository) {
+std::vector<RemoteFile> choose_files(const std::vector<RemoteFile>& files, std::string_view selector,
+                                     std::string_view repository) {
   if (const RemoteFile* exact = find_path(files, selector)) return with_pieces(files, *exact);
   std::vector<const RemoteFile*> models;
   for (const RemoteFile& file : files) {
@@ -153,7 +165,8 @@ std::vector<RemoteFile> choose_files(const std::vector<RemoteFile>& files, std::
   if (selector.empty()) {
     if (models.empty()) return choose_safetensors(files, repository);
     if (const RemoteFile* file = choose_preferred(models)) return with_pieces(files, *file);
-    throw_error(ErrorCode::kNotFound, "{} has several models; choose one with {}:FILE from: {}", repository, repository, listing(models));
+    throw_error(ErrorCode::kNotFound, "{} has several models; choose one with {}:FILE from: {}", repository, repository,
+                listing(models));
   }
   const std::string wanted = lower_case(selector);
   for (const RemoteFile* file : models) {

@@ -81,10 +81,13 @@ void Storage::save(InstalledModel& model) const {
   model.directory = directory(model.name);
   model.date = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
   Json files = Json::array();
-  for (const InstalledFile& file : model.files) files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}});
-  const Json json = {{"version", kManifestVersion}, {"name", model.name}, {"source", model.source}, {"repository", model.repository},
-                     {"revision", model.revision}, {"date", model.date}, {"main", model.main}, {"files", files}};
-  write_file_atomically(model.directory / "manifest.json", json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  for (const InstalledFile& file : model.files)
+    files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+  const Json json = {
+      {"version", kManifestVersion}, {"name", model.name}, {"source", model.source}, {"repository", model.repository},
+      {"revision", model.revision},  {"date", model.date}, {"main", model.main},     {"files", files}};
+  write_file_atomically(model.directory / "manifest.json",
+                        json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   sync_directory(model.directory);
 }
 
@@ -102,7 +105,8 @@ FileLock Storage::lock(const std::string& name) const {
   std::error_code error;
   std::filesystem::create_directories(root_ / ".locks", error);
   if (error) {
-    throw_error(ErrorCode::kIo, "cannot create {}: {}; choose another folder with --download-dir", root_.string(), error.message());
+    throw_error(ErrorCode::kIo, "cannot create {}: {}; choose another folder with --download-dir", root_.string(),
+                error.message());
   }
   return FileLock(root_ / ".locks" / encode_name(name));
 }

@@ -44,7 +44,8 @@ class Storage {
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path directory(const std::string& name) const;
 
-  // nullopt when it is not installed, or a file is missing or has another length. A manifest this program cannot read counts as absent.
+  // nullopt when it is not installed, or a file is missing or has another length. A manifest this program cannot read
+  // counts as absent.
   std::optional<InstalledModel> find(const std::string& name) const;
   std::vector<InstalledModel> list() const;  // by name
 
