@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "checkpoint/byte_cursor.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/safetensors.h"
 
 namespace carronade {
 namespace {
@@ -37,7 +38,10 @@ int64_t TensorView::rows() const {
   return rows;
 }
 
-std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& path) { return open_gguf(path); }
+std::shared_ptr<const Checkpoint> Checkpoint::open(const std::filesystem::path& path) {
+  if (std::filesystem::is_directory(path) || path.extension() == ".safetensors") return open_safetensors(path);
+  return open_gguf(path);
+}
 
 std::shared_ptr<const Checkpoint> Checkpoint::open_head(const std::filesystem::path& path) {
   return open_gguf(path, TensorData::kMayBeCutOff);

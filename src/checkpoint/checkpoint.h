@@ -25,8 +25,8 @@ namespace carronade {
 struct TensorView {
   std::string name;
   DType dtype;
-  std::vector<int64_t> shape;  // outermost first: a weight is [rows (outputs), columns (inputs)]
-  std::span<const std::byte> bytes;
+  std::vector<int64_t> shape;        // outermost first: a weight is [rows (outputs), columns (inputs)]
+  std::span<const std::byte> bytes;  // unaligned in safetensors
   const MappedFile* file;  // so that who has copied it can drop its pages; null when the bytes are not a mapped file
 
   int64_t rows() const;  // product of all but the last dimension
@@ -39,7 +39,8 @@ using MetadataValue = std::variant<bool, int64_t, uint64_t, double, std::string,
 // Immutable once opened: any thread may read.
 class Checkpoint {
  public:
-  // `path` is a GGUF file (or the first of a split one). Throws Error{kNotFound | kCorruptFile | kUnsupported}: one
+  // `path` is a GGUF file (or the first of a split one), or a folder with safetensors as published (or one .safetensors
+  // file of it). Throws Error{kNotFound | kCorruptFile | kUnsupported}: one
   // line that names the file, the place in it and what was expected.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
