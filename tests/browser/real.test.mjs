@@ -18,7 +18,12 @@ describe('the page on a real server', { skip }, () => {
   after(() => browser.close());
 
   async function ready() {
-    const page = await openPage(browser, url);
+    const page = await openPage(browser, 'about:blank');
+    // Short answers, so that a slow machine ends in time too.
+    await page.addInitScript(() => {
+      localStorage.setItem('carronade.settings', JSON.stringify({ maxTokens: 192 }));
+    });
+    await page.goto(url);
     await page.waitForFunction(() => /\S/.test(document.querySelector('main header')?.textContent ?? ''));
     const models = await page.evaluate(async () => (await fetch('/v1/models')).json());
     await page.getByPlaceholder(`Message ${models.data[0].id}`).waitFor();
@@ -81,7 +86,7 @@ describe('the page on a real server', { skip }, () => {
     await send(page, 'Count from 1 to 500, one number a line, without leaving any out.');
     await lastAnswer(page).locator('.prose').last().waitFor({ timeout: answerMs });
     await page.keyboard.press('Escape');
-    await page.getByText('Stopped').waitFor();
+    await page.getByText('Stopped', { exact: true }).waitFor();
     await composer(page).waitFor();
     await send(page, 'Say only: yes');
     await lastAnswer(page).locator('.prose').last().waitFor({ timeout: answerMs });
