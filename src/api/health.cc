@@ -5,7 +5,8 @@
 namespace carronade {
 
 std::string loading_body(const LoadingProgress& progress) {
-  const double share = progress.total == 0 ? 0.0 : static_cast<double>(progress.done) / static_cast<double>(progress.total);
+  const double share =
+      progress.total == 0 ? 0.0 : static_cast<double>(progress.done) / static_cast<double>(progress.total);
   const Json body = {{"status", progress.phase == "shutting down" ? "shutting down" : "loading"},
                      {"model", progress.model},
                      {"phase", progress.phase},

@@ -8,7 +8,7 @@ namespace carronade {
 
 struct LoadingProgress {
   std::string model;
-  std::string phase;  // "downloading", "loading", "shutting down"
+  std::string phase;             // "downloading", "loading", "shutting down"
   uint64_t done = 0, total = 0;  // bytes; total 0: not known yet
 };
 

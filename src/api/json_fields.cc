@@ -38,7 +38,9 @@ std::string plain_parse_message(const std::string& what) {
   return end == std::string::npos ? what : what.substr(end + 2);
 }
 
-std::string article(const char* kind) { return std::string(std::string_view("aeiou").find(kind[0]) != std::string_view::npos ? "an " : "a ") + kind; }
+std::string article(const char* kind) {
+  return std::string(std::string_view("aeiou").find(kind[0]) != std::string_view::npos ? "an " : "a ") + kind;
+}
 
 }  // namespace
 
@@ -50,7 +52,8 @@ Json parse_json_object(std::string_view text, int max_depth) {
   } catch (const Json::exception& error) {
     throw Error(ErrorCode::kInvalidArgument, "the body is not valid JSON: " + plain_parse_message(error.what()));
   }
-  if (!value.is_object()) throw Error(ErrorCode::kInvalidArgument, "the body must be a JSON object, not " + json_kind(value));
+  if (!value.is_object())
+    throw Error(ErrorCode::kInvalidArgument, "the body must be a JSON object, not " + json_kind(value));
   return value;
 }
 
@@ -95,7 +98,8 @@ std::optional<int64_t> JsonFields::integer(std::string_view name, int64_t low, i
     number = static_cast<int64_t>(std::min<uint64_t>(value->get<uint64_t>(), std::numeric_limits<int64_t>::max()));
   } else if (value->is_number_integer()) {
     number = value->get<int64_t>();
-  } else if (value->is_number_float() && std::trunc(value->get<double>()) == value->get<double>() && std::abs(value->get<double>()) < 9e15) {
+  } else if (value->is_number_float() && std::trunc(value->get<double>()) == value->get<double>() &&
+             std::abs(value->get<double>()) < 9e15) {
     number = static_cast<int64_t>(value->get<double>());  // 5.0, as some languages write a whole number
   } else {
     fail(name, "must be an integer, not " + (value->is_number() ? value->dump() : json_kind(*value)));

@@ -17,8 +17,9 @@ using Json = nlohmann::ordered_json;
 // Throws Error{kInvalidArgument} for what is not JSON, is not an object, or is nested more than `max_depth` deep.
 Json parse_json_object(std::string_view text, int max_depth = 100);
 
-// One object's fields, read by name. `path` comes before a field's name in errors ("messages[2]."). A null counts as absent.
-// Every reader throws Error{kInvalidArgument, …, path + name} for another type, or for a value out of its range.
+// One object's fields, read by name. `path` comes before a field's name in errors ("messages[2]."). A null counts as
+// absent. Every reader throws Error{kInvalidArgument, …, path + name} for another type, or for a value out of its
+// range.
 class JsonFields {
  public:
   explicit JsonFields(const Json& object, std::string path = {});
@@ -45,7 +46,8 @@ class JsonFields {
 // "a string", "a number", … of a value, for messages.
 std::string json_kind(const Json& value);
 
-// The candidate whose spelling is nearest, when it is near enough to be meant (edit distance at most a third of the word, at least 2).
+// The candidate whose spelling is nearest, when it is near enough to be meant (edit distance at most a third of the
+// word, at least 2).
 std::string_view nearest_spelling(std::string_view word, const std::vector<std::string_view>& candidates);
 
 }  // namespace carronade

@@ -9,25 +9,41 @@ namespace {
 
 std::string_view error_type(int status) {
   switch (status) {
-    case 400: return "BadRequestError";
-    case 401: return "AuthenticationError";
-    case 403: return "PermissionDeniedError";
-    case 404: return "NotFoundError";
-    case 405: return "MethodNotAllowedError";
-    case 408: return "RequestTimeoutError";
-    case 413: return "RequestEntityTooLargeError";
-    case 415: return "UnsupportedMediaTypeError";
-    case 429: return "RateLimitError";
-    case 431: return "RequestHeaderFieldsTooLargeError";
-    case 499: return "RequestCancelledError";
-    case 503: return "ServiceUnavailableError";
-    default: return "InternalServerError";
+    case 400:
+      return "BadRequestError";
+    case 401:
+      return "AuthenticationError";
+    case 403:
+      return "PermissionDeniedError";
+    case 404:
+      return "NotFoundError";
+    case 405:
+      return "MethodNotAllowedError";
+    case 408:
+      return "RequestTimeoutError";
+    case 413:
+      return "RequestEntityTooLargeError";
+    case 415:
+      return "UnsupportedMediaTypeError";
+    case 429:
+      return "RateLimitError";
+    case 431:
+      return "RequestHeaderFieldsTooLargeError";
+    case 499:
+      return "RequestCancelledError";
+    case 503:
+      return "ServiceUnavailableError";
+    default:
+      return "InternalServerError";
   }
 }
 
 Json error_json(int status, std::string_view message, std::string_view param) {
   return {{"error",
-           {{"message", message}, {"type", error_type(status)}, {"param", param.empty() ? Json(nullptr) : Json(param)}, {"code", status}}}};
+           {{"message", message},
+            {"type", error_type(status)},
+            {"param", param.empty() ? Json(nullptr) : Json(param)},
+            {"code", status}}}};
 }
 
 // What was drawn may be cut anywhere, so that a token's own text need not be whole characters.
@@ -73,21 +89,31 @@ int http_status(ErrorCode code) {
   switch (code) {
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kUnsupported:
-    case ErrorCode::kTooLarge: return 400;
-    case ErrorCode::kUnauthorized: return 401;
-    case ErrorCode::kForbidden: return 403;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kRateLimited: return 429;
-    case ErrorCode::kUnavailable: return 503;
-    case ErrorCode::kCancelled: return 499;
+    case ErrorCode::kTooLarge:
+      return 400;
+    case ErrorCode::kUnauthorized:
+      return 401;
+    case ErrorCode::kForbidden:
+      return 403;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kRateLimited:
+      return 429;
+    case ErrorCode::kUnavailable:
+      return 503;
+    case ErrorCode::kCancelled:
+      return 499;
     case ErrorCode::kCorruptFile:
     case ErrorCode::kIo:
-    case ErrorCode::kInternal: return 500;
+    case ErrorCode::kInternal:
+      return 500;
   }
   return 500;
 }
 
-std::string openai_error_body(const Error& error) { return openai_error_body(http_status(error.code), error.what(), error.param); }
+std::string openai_error_body(const Error& error) {
+  return openai_error_body(http_status(error.code), error.what(), error.param);
+}
 
 std::string openai_error_body(int status, std::string_view message, std::string_view param) {
   return dump(error_json(status, message, param));
@@ -95,16 +121,20 @@ std::string openai_error_body(int status, std::string_view message, std::string_
 
 std::string openai_finish_reason(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "abort";  // vLLM's word
-    case FinishReason::kFailed: return "error";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "abort";  // vLLM's word
+    case FinishReason::kFailed:
+      return "error";
   }
   return "error";
 }
 
-ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, std::string model, std::string id, int64_t created,
-                                             int prompt_tokens)
+ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, std::string model, std::string id,
+                                             int64_t created, int prompt_tokens)
     : include_usage_(call.include_usage),
       continuous_usage_(call.continuous_usage),
       include_reasoning_(call.include_reasoning),
@@ -116,14 +146,17 @@ ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, std
       prompt_tokens_(prompt_tokens) {}
 
 Json ChatCompletionEncoder::chunk(Json delta, Json finish_reason) const {
-  Json choice = {{"index", 0}, {"delta", std::move(delta)}, {"logprobs", nullptr}, {"finish_reason", std::move(finish_reason)}};
+  Json choice = {
+      {"index", 0}, {"delta", std::move(delta)}, {"logprobs", nullptr}, {"finish_reason", std::move(finish_reason)}};
   Json result = {{"id", id_}, {"object", "chat.completion.chunk"}, {"created", created_}, {"model", model_}};
   result["choices"] = Json::array({std::move(choice)});
   if (include_usage_) result["usage"] = nullptr;
   return result;
 }
 
-std::string ChatCompletionEncoder::start_frames() { return delta_frame({{"role", "assistant"}, {"content", ""}}, nullptr, 0); }
+std::string ChatCompletionEncoder::start_frames() {
+  return delta_frame({{"role", "assistant"}, {"content", ""}}, nullptr, 0);
+}
 
 std::string ChatCompletionEncoder::delta_frame(Json delta, Json logprobs, int completion_tokens) const {
   Json json = chunk(std::move(delta), nullptr);
@@ -135,7 +168,8 @@ std::string ChatCompletionEncoder::delta_frame(Json delta, Json logprobs, int co
 std::string ChatCompletionEncoder::frames(const ChatEvent& event) {
   if (const auto* thought = std::get_if<ReasoningDelta>(&event)) {
     if (!include_reasoning_) return {};
-    return delta_frame({{"reasoning", thought->text}, {"reasoning_content", thought->text}}, nullptr, thought->completion_tokens);
+    return delta_frame({{"reasoning", thought->text}, {"reasoning_content", thought->text}}, nullptr,
+                       thought->completion_tokens);
   }
   if (const auto* answer = std::get_if<AnswerDelta>(&event)) {
     Json logprobs = wants_logprobs_ ? logprobs_json(answer->tokens, top_logprobs_) : Json(nullptr);
@@ -194,12 +228,26 @@ std::string ChatCompletionEncoder::body() const {
 namespace {
 
 Json model_json(const ServedModel& model) {
-  const Json permission = {{"id", "modelperm-" + model.id}, {"object", "model_permission"}, {"created", model.created},
-                           {"allow_create_engine", false}, {"allow_sampling", true},        {"allow_logprobs", true},
-                           {"allow_search_indices", false}, {"allow_view", true},           {"allow_fine_tuning", false},
-                           {"organization", "*"},          {"group", nullptr},              {"is_blocking", false}};
-  return {{"id", model.id},     {"object", "model"},   {"created", model.created},           {"owned_by", "carronade"},
-          {"root", model.root}, {"parent", nullptr},   {"max_model_len", model.max_model_len}, {"permission", Json::array({permission})}};
+  const Json permission = {{"id", "modelperm-" + model.id},
+                           {"object", "model_permission"},
+                           {"created", model.created},
+                           {"allow_create_engine", false},
+                           {"allow_sampling", true},
+                           {"allow_logprobs", true},
+                           {"allow_search_indices", false},
+                           {"allow_view", true},
+                           {"allow_fine_tuning", false},
+                           {"organization", "*"},
+                           {"group", nullptr},
+                           {"is_blocking", false}};
+  return {{"id", model.id},
+          {"object", "model"},
+          {"created", model.created},
+          {"owned_by", "carronade"},
+          {"root", model.root},
+          {"parent", nullptr},
+          {"max_model_len", model.max_model_len},
+          {"permission", Json::array({permission})}};
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The OpenAI dialect, with vLLM's names where the two differ: wire JSON ↔ typed requests and events. No I/O, no threads.
-// Sources: OpenAI's API reference (chat completions, models, errors); vLLM's OpenAI-compatible server (protocol of chat completions).
+// The OpenAI dialect, with vLLM's names where the two differ: wire JSON ↔ typed requests and events. No I/O, no
+// threads. Sources: OpenAI's API reference (chat completions, models, errors); vLLM's OpenAI-compatible server
+// (protocol of chat completions).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@
 
 namespace carronade {
 
-// ---- Errors -------------------------------------------------------------------------------------------------------------------------------
+// ---- Errors
+// -------------------------------------------------------------------------------------------------------------------------------
 
 int http_status(ErrorCode code);
 
@@ -21,13 +23,15 @@ int http_status(ErrorCode code);
 std::string openai_error_body(const Error& error);
 std::string openai_error_body(int status, std::string_view message, std::string_view param = {});
 
-// ---- /v1/chat/completions -----------------------------------------------------------------------------------------------------------------
+// ---- /v1/chat/completions
+// -----------------------------------------------------------------------------------------------------------------
 
 // What becomes of a field. The table is what the codec works by, and what documentation is made from.
 enum class FieldUse {
   kHonoured,
   kAccepted,  // taken, and has no effect here; `note` says why that is right
-  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, the empty list, the default in `neutral`)
+  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, the empty list, the default in
+              // `neutral`)
 };
 struct FieldRule {
   std::string_view name;
@@ -39,21 +43,26 @@ const std::vector<FieldRule>& chat_completion_fields();
 
 struct ChatCompletionCall {
   ChatRequest request;
-  std::string model;               // empty: whatever is served
+  std::string model;  // empty: whatever is served
   bool stream = false;
-  bool include_usage = false;      // streams: a last chunk with the usage
-  bool continuous_usage = false;   // streams: usage in every chunk (vLLM)
-  bool include_reasoning = true;   // false: the thought is not sent
+  bool include_usage = false;     // streams: a last chunk with the usage
+  bool continuous_usage = false;  // streams: usage in every chunk (vLLM)
+  bool include_reasoning = true;  // false: the thought is not sent
 };
 
 // Throws Error{kInvalidArgument} naming the field.
 ChatCompletionCall parse_chat_completion(std::string_view body);
 
+// A JSON object of sampling fields alone, spelled as in a request (vLLM's --override-generation-config). Throws
+// Error{kInvalidArgument}.
+SamplingOptions parse_sampling_options(std::string_view json);
+
 // Events of one job → a body or server-sent events. Owned by one thread.
 class ChatCompletionEncoder {
  public:
   // `id` without its prefix "chatcmpl-"; `created` in seconds since 1970.
-  ChatCompletionEncoder(const ChatCompletionCall& call, std::string model, std::string id, int64_t created, int prompt_tokens);
+  ChatCompletionEncoder(const ChatCompletionCall& call, std::string model, std::string id, int64_t created,
+                        int prompt_tokens);
 
   // Streams: the first frame (the role), then the frames of each event. After ChatFinished the frames end in [DONE].
   std::string start_frames();
@@ -80,7 +89,8 @@ class ChatCompletionEncoder {
 
 std::string openai_finish_reason(FinishReason reason);
 
-// ---- /v1/models ---------------------------------------------------------------------------------------------------------------------------
+// ---- /v1/models
+// ---------------------------------------------------------------------------------------------------------------------------
 
 struct ServedModel {
   std::string id;    // one name of those it is served under

@@ -76,7 +76,8 @@ const std::vector<FieldRule>& chat_completion_fields() {
       {"guided_grammar", kRefused, kNoFormat, ""},
       {"guided_decoding_backend", kRefused, kNoFormat, ""},
       {"guided_whitespace_pattern", kRefused, kNoFormat, ""},
-      {"reasoning_effort", kRefused, "a measure of thinking is not supported by this version; use chat_template_kwargs", ""},
+      {"reasoning_effort", kRefused, "a measure of thinking is not supported by this version; use chat_template_kwargs",
+       ""},
       {"thinking_token_budget", kRefused, "a budget for thinking is not supported by this version; use max_tokens", ""},
       {"verbosity", kRefused, "say in a message how long the answer should be", "\"medium\""},
       {"modalities", kRefused, kNoAudio, R"(["text"])"},
@@ -120,8 +121,9 @@ void check_fields(const Json& body) {
       std::vector<std::string_view> names;
       for (const auto& known : rules) names.push_back(known.name);
       const std::string_view near = nearest_spelling(name, names);
-      throw Error(ErrorCode::kInvalidArgument,
-                  "unknown field " + name + (near.empty() ? std::string() : "; did you mean " + std::string(near) + "?"), name);
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          "unknown field " + name + (near.empty() ? std::string() : "; did you mean " + std::string(near) + "?"), name);
     }
     if (rule->use == FieldUse::kRefused && !asks_for_nothing(*rule, value)) {
       throw Error(ErrorCode::kInvalidArgument, name + ": " + std::string(rule->note), name);
@@ -137,7 +139,8 @@ std::string read_content(const JsonFields& message, const std::string& path, boo
     return {};
   }
   if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) message.fail("content", "must be a string or an array of parts, not " + json_kind(*content));
+  if (!content->is_array())
+    message.fail("content", "must be a string or an array of parts, not " + json_kind(*content));
   std::string text;
   for (size_t i = 0; i < content->size(); ++i) {
     const JsonFields part((*content)[i], path + "content[" + std::to_string(i) + "].");
@@ -155,8 +158,9 @@ std::string read_content(const JsonFields& message, const std::string& path, boo
 }
 
 ChatMessage read_message(const Json& json, const std::string& path) {
-  static constexpr std::array<std::string_view, 10> kKnown = {"role",         "content", "name",       "reasoning", "reasoning_content",
-                                                              "tool_call_id", "refusal", "tool_calls", "annotations", "audio"};
+  static constexpr std::array<std::string_view, 10> kKnown = {
+      "role",         "content", "name",       "reasoning",   "reasoning_content",
+      "tool_call_id", "refusal", "tool_calls", "annotations", "audio"};
   const JsonFields fields(json, path);
   for (const auto& [name, value] : json.items()) {
     if (std::ranges::find(kKnown, std::string_view(name)) == kKnown.end() && !value.is_null()) {
@@ -202,7 +206,8 @@ void read_token_lists(const JsonFields& fields, SamplingOptions& sampling) {
     for (const auto& [key, value] : bias->items()) {
       TokenId token = 0;
       const auto [end, failed] = std::from_chars(key.data(), key.data() + key.size(), token);
-      if (failed != std::errc() || end != key.data() + key.size()) fields.fail("logit_bias", "must be keyed by token ids, not \"" + key + "\"");
+      if (failed != std::errc() || end != key.data() + key.size())
+        fields.fail("logit_bias", "must be keyed by token ids, not \"" + key + "\"");
       if (!value.is_number()) fields.fail("logit_bias", "must hold numbers, not " + json_kind(value));
       sampling.logit_bias.emplace_back(token, value.get<float>());
     }
@@ -211,7 +216,8 @@ void read_token_lists(const JsonFields& fields, SamplingOptions& sampling) {
   if (const Json* ids = fields.array("stop_token_ids")) {
     if (ids->size() > 1024) fields.fail("stop_token_ids", "must hold at most 1024 tokens");
     for (const auto& id : *ids) {
-      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max()) fields.fail("stop_token_ids", "must hold token ids");
+      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max())
+        fields.fail("stop_token_ids", "must hold token ids");
       sampling.stop_token_ids.push_back(id.get<TokenId>());
     }
   }
@@ -270,6 +276,12 @@ void read_stream_options(const JsonFields& fields, ChatCompletionCall& call) {
 
 }  // namespace
 
+SamplingOptions parse_sampling_options(std::string_view text) {
+  const Json json = parse_json_object(text);
+  check_fields(json);
+  return read_sampling(JsonFields(json));
+}
+
 ChatCompletionCall parse_chat_completion(std::string_view body) {
   const Json json = parse_json_object(body);
   check_fields(json);
@@ -283,7 +295,8 @@ ChatCompletionCall parse_chat_completion(std::string_view body) {
   for (size_t i = 0; i < messages.size(); ++i) {
     call.request.messages.push_back(read_message(messages[i], "messages[" + std::to_string(i) + "]."));
   }
-  if (fields.integer("n", 1).value_or(1) != 1) fields.fail("n", "must be 1: this version makes one answer for a request");
+  if (fields.integer("n", 1).value_or(1) != 1)
+    fields.fail("n", "must be 1: this version makes one answer for a request");
   call.request.sampling = read_sampling(fields);
   call.request.stop = read_stop(fields);
   call.request.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);

@@ -81,7 +81,9 @@ namespace {
 
 class StopConstraint : public Constraint {
  public:
-  StopConstraint(const ChatModel& model, AnswerOptions options) : model_(model), options_(std::move(options)) { restart(); }
+  StopConstraint(const ChatModel& model, AnswerOptions options) : model_(model), options_(std::move(options)) {
+    restart();
+  }
 
   bool fill_mask(std::span<uint32_t>) override { return false; }
 

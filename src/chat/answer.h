@@ -1,4 +1,5 @@
-// Token ids of one answer → thought and answer text, with stop strings cut. And the constraint that ends the sequence at a stop string.
+// Token ids of one answer → thought and answer text, with stop strings cut. And the constraint that ends the sequence
+// at a stop string.
 #pragma once
 
 #include <memory>
@@ -18,8 +19,8 @@ class StopMatcher {
  public:
   StopMatcher(std::vector<std::string> stop, bool include_stop) : stop_(std::move(stop)), include_stop_(include_stop) {}
 
-  // Returns what is certain: all but what may be the beginning of a stop string. After stopped() nothing. Where stop strings are not looked
-  // for yet (`armed` false: vLLM's min_tokens), they pass as text.
+  // Returns what is certain: all but what may be the beginning of a stop string. After stopped() nothing. Where stop
+  // strings are not looked for yet (`armed` false: vLLM's min_tokens), they pass as text.
   std::string push(std::string_view text, bool armed = true);
   std::string finish();
 
@@ -37,7 +38,7 @@ class StopMatcher {
 struct AnswerOptions {
   std::vector<std::string> stop;  // looked for in the answer only: a "\n\n" must not end a thought
   bool include_stop = false;
-  int min_tokens = 0;             // no stop string counts before
+  int min_tokens = 0;  // no stop string counts before
   bool thought_open = false;
 };
 
@@ -68,8 +69,8 @@ class AnswerParser {
   int tokens_ = 0, thought_tokens_ = 0;
 };
 
-// Ends a sequence with the token that completes a stop string. Runs on the engine's thread beside the parser that makes the text, and decides
-// as that does. Null when there are no stop strings. The model must outlive it.
+// Ends a sequence with the token that completes a stop string. Runs on the engine's thread beside the parser that makes
+// the text, and decides as that does. Null when there are no stop strings. The model must outlive it.
 std::unique_ptr<Constraint> make_stop_constraint(const ChatModel& model, const AnswerOptions& options);
 
 }  // namespace carronade

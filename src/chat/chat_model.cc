@@ -23,7 +23,8 @@ std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> lo
   model->name = loaded->name;
   model->generator = std::make_shared<EngineGenerator>(loaded);
   model->tokenizer = std::shared_ptr<const Tokenizer>(loaded, loaded->tokenizer.get());
-  if (loaded->chat_template) model->chat_template = std::shared_ptr<const ChatTemplate>(loaded, &*loaded->chat_template);
+  if (loaded->chat_template)
+    model->chat_template = std::shared_ptr<const ChatTemplate>(loaded, &*loaded->chat_template);
   model->end_of_generation = loaded->end_of_generation;
   model->max_model_len = loaded->engine->options().max_model_len;
   if (!options.ignore_model_defaults) model->defaults = loaded->defaults;

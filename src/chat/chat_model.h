@@ -19,7 +19,8 @@
 
 namespace carronade {
 
-// What a job needs of an Engine. Thread-safe. The contract is Engine's: exactly one Finished for each submit that returned.
+// What a job needs of an Engine. Thread-safe. The contract is Engine's: exactly one Finished for each submit that
+// returned.
 class TokenGenerator {
  public:
   virtual ~TokenGenerator() = default;
@@ -35,19 +36,19 @@ struct ThoughtTags {
 
 // Immutable once made; shared by all jobs on the model.
 struct ChatModel {
-  std::string name;                                  // as served
+  std::string name;  // as served
   std::shared_ptr<TokenGenerator> generator;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::shared_ptr<const ChatTemplate> chat_template; // or nullptr: the model cannot chat
-  std::vector<TokenId> end_of_generation;            // never part of an answer
-  int max_model_len = 0;                             // positions of a prompt and its answer
+  std::shared_ptr<const ChatTemplate> chat_template;  // or nullptr: the model cannot chat
+  std::vector<TokenId> end_of_generation;             // never part of an answer
+  int max_model_len = 0;                              // positions of a prompt and its answer
 
-  GenerationDefaults defaults;                       // the model's own
-  SamplingOptions server_defaults;                   // the operator's; they come before the model's
+  GenerationDefaults defaults;      // the model's own
+  SamplingOptions server_defaults;  // the operator's; they come before the model's
   nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();  // the operator's, below a request's
 
-  std::optional<ThoughtTags> thought;                // set when the model is of a kind that thinks
-  std::vector<std::string> special_spellings;        // every special token's, longest first
+  std::optional<ThoughtTags> thought;          // set when the model is of a kind that thinks
+  std::vector<std::string> special_spellings;  // every special token's, longest first
 };
 
 // What `serve` may say about a model before it is shared.
@@ -58,7 +59,8 @@ struct ChatModelOptions {
 };
 
 // Keeps `loaded` alive for as long as the result lives.
-std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> loaded, const ChatModelOptions& options = {});
+std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> loaded,
+                                                 const ChatModelOptions& options = {});
 
 // Fills in what follows from tokenizer and template (`thought`, `special_spellings`).
 void derive_chat_traits(ChatModel& model);

@@ -57,7 +57,8 @@ class GenerationJob::State {
     ChatFinished result;
     result.reason = stopped ? FinishReason::kStop : finished.reason;
     if (stopped) result.stop_string = parser_.stop_string();
-    if (std::ranges::find(stop_token_ids_, finished.stop_token) != stop_token_ids_.end()) result.stop_token = finished.stop_token;
+    if (std::ranges::find(stop_token_ids_, finished.stop_token) != stop_token_ids_.end())
+      result.stop_token = finished.stop_token;
     result.usage = {finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens,
                     std::min(parser_.thought_tokens(), finished.usage.completion_tokens)};
     result.timing = finished.timing;
@@ -109,31 +110,36 @@ void check_stop_strings(const std::vector<std::string>& stop) {
 }
 
 [[noreturn]] void throw_too_long(const ChatModel& model, size_t prompt_tokens) {
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("the messages are {} tokens long, and this model's context holds {} tokens, the answer included; shorten the "
-                          "conversation, or start the server with a larger --max-model-len",
-                          prompt_tokens, model.max_model_len),
-              "messages");
+  throw Error(
+      ErrorCode::kInvalidArgument,
+      fmt::format(
+          "the messages are {} tokens long, and this model's context holds {} tokens, the answer included; shorten the "
+          "conversation, or start the server with a larger --max-model-len",
+          prompt_tokens, model.max_model_len),
+      "messages");
 }
 
 }  // namespace
 
-std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatModel> model, const ChatRequest& request, ChatSink sink) {
+std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
+                                                    ChatSink sink) {
   check_stop_strings(request.stop);
   Prompt prompt = build_prompt(*model, request.messages, request.template_arguments);
-  const int room = model->max_model_len - static_cast<int>(std::min<size_t>(prompt.tokens.size(), model->max_model_len));
+  const int room =
+      model->max_model_len - static_cast<int>(std::min<size_t>(prompt.tokens.size(), model->max_model_len));
   if (room < 1) throw_too_long(*model, prompt.tokens.size());
 
   Request engine_request;
-  engine_request.sampling =
-      resolve_sampling(request.sampling, model->server_defaults, model->defaults, model->tokenizer->vocabulary_size(), room);
+  engine_request.sampling = resolve_sampling(request.sampling, model->server_defaults, model->defaults,
+                                             model->tokenizer->vocabulary_size(), room);
   auto& stop_tokens = engine_request.sampling.stop_tokens;
   stop_tokens = request.sampling.stop_token_ids;
   if (!engine_request.sampling.ignore_eos) {
     stop_tokens.insert(stop_tokens.end(), model->end_of_generation.begin(), model->end_of_generation.end());
   }
 
-  const AnswerOptions options{request.stop, request.include_stop, engine_request.sampling.min_tokens, prompt.thought_open};
+  const AnswerOptions options{request.stop, request.include_stop, engine_request.sampling.min_tokens,
+                              prompt.thought_open};
   std::unique_ptr<GenerationJob> job(new GenerationJob);
   job->prompt_tokens_ = static_cast<int>(prompt.tokens.size());
   job->seed_ = engine_request.sampling.seed;

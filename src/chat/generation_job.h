@@ -17,17 +17,17 @@ namespace carronade {
 struct ChatRequest {
   std::vector<ChatMessage> messages;
   SamplingOptions sampling;
-  std::vector<std::string> stop;   // looked for in the answer, not in the thought
-  bool include_stop = false;       // leave the stop string in the answer
+  std::vector<std::string> stop;  // looked for in the answer, not in the thought
+  bool include_stop = false;      // leave the stop string in the answer
   nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
   Tenant tenant;
 };
 
 struct ChatUsage {
   int prompt_tokens = 0;
-  int cached_tokens = 0;      // of the prompt
+  int cached_tokens = 0;  // of the prompt
   int completion_tokens = 0;
-  int reasoning_tokens = 0;   // of the completion
+  int reasoning_tokens = 0;  // of the completion
 };
 
 // A token of the answer with its log-probability, and the most probable ones in its place.
@@ -53,20 +53,22 @@ struct ChatFinished {
   std::optional<TokenId> stop_token;       // … of its stop_token_ids did
   ChatUsage usage;
   Timing timing;
-  double first_token_seconds = 0.0;        // from start() to the first token
-  std::optional<Error> error;              // with kFailed
+  double first_token_seconds = 0.0;  // from start() to the first token
+  std::optional<Error> error;        // with kFailed
 };
 using ChatEvent = std::variant<ReasoningDelta, AnswerDelta, ChatFinished>;
 
-// Called on the engine's thread, in order; must return at once, and must neither cancel nor destroy the job. After ChatFinished never again.
+// Called on the engine's thread, in order; must return at once, and must neither cancel nor destroy the job. After
+// ChatFinished never again.
 using ChatSink = std::function<void(ChatEvent)>;
 
 class GenerationJob {
  public:
-  // Builds the prompt on the calling thread and hands it to the engine. Throws Error, and then the sink is never called:
-  // kInvalidArgument for what the request got wrong (a prompt that does not fit says how long it is, the limit and the remedy),
-  // kUnavailable when the engine's queue is full.
-  static std::unique_ptr<GenerationJob> start(std::shared_ptr<const ChatModel> model, const ChatRequest& request, ChatSink sink);
+  // Builds the prompt on the calling thread and hands it to the engine. Throws Error, and then the sink is never
+  // called: kInvalidArgument for what the request got wrong (a prompt that does not fit says how long it is, the limit
+  // and the remedy), kUnavailable when the engine's queue is full.
+  static std::unique_ptr<GenerationJob> start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
+                                              ChatSink sink);
 
   // Cancels what still runs and waits for its end, at most a step of the engine. Not from within the sink.
   ~GenerationJob();

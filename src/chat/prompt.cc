@@ -31,7 +31,8 @@ std::string private_use_character(char32_t code) {  // planes 15 and 16: four by
 class SpecialFinder {
  public:
   explicit SpecialFinder(const std::vector<std::string>& spellings) : spellings_(spellings) {
-    for (size_t i = 0; i < spellings.size(); ++i) by_first_byte_[static_cast<unsigned char>(spellings[i][0])].push_back(i);
+    for (size_t i = 0; i < spellings.size(); ++i)
+      by_first_byte_[static_cast<unsigned char>(spellings[i][0])].push_back(i);
   }
 
   // The longest spelling that starts at `position` and is accepted; empty when there is none.
@@ -44,7 +45,8 @@ class SpecialFinder {
     return {};
   }
 
-  // Where marks must stand in a user's text so that no spelling can come of it, alone or together with what stands around it; ascending.
+  // Where marks must stand in a user's text so that no spelling can come of it, alone or together with what stands
+  // around it; ascending.
   std::vector<size_t> mark_positions(std::string_view text) const {
     std::vector<size_t> positions;
     if (text.empty()) return positions;
@@ -119,7 +121,8 @@ std::string choose_mark(const Json& user_values, std::string_view source) {
     const std::string mark = private_use_character(code);
     if (everything.find(mark) == std::string::npos) return mark;
   }
-  throw Error(ErrorCode::kInvalidArgument, "the messages use every private-use character there is; remove some of them", "messages");
+  throw Error(ErrorCode::kInvalidArgument, "the messages use every private-use character there is; remove some of them",
+              "messages");
 }
 
 std::string with_marks(std::string_view text, const std::vector<size_t>& positions, std::string_view mark) {
@@ -161,7 +164,8 @@ std::vector<TokenId> encode_marked(const Tokenizer& tokenizer, const SpecialFind
   std::vector<TokenId> tokens;
   const auto append = [&](size_t begin, size_t end, bool parse_special) {
     if (begin == end) return;
-    const auto part = tokenizer.encode(text.substr(begin, end - begin), {.add_special = false, .parse_special = parse_special});
+    const auto part =
+        tokenizer.encode(text.substr(begin, end - begin), {.add_special = false, .parse_special = parse_special});
     tokens.insert(tokens.end(), part.begin(), part.end());
   };
 
@@ -193,7 +197,8 @@ Json message_json(const ChatModel& model, const ChatMessage& message) {
   static constexpr std::array kRoles = {"system", "developer", "user", "assistant", "tool"};
   if (std::ranges::find(kRoles, message.role) == kRoles.end()) {
     throw Error(ErrorCode::kInvalidArgument,
-                "a message's role must be system, developer, user, assistant or tool, not \"" + message.role + "\"", "messages");
+                "a message's role must be system, developer, user, assistant or tool, not \"" + message.role + "\"",
+                "messages");
   }
   std::string role = message.role;
   if (role == "developer" && model.chat_template->source().find("developer") == std::string::npos) role = "system";
@@ -223,7 +228,8 @@ Json user_variables(const ChatModel& model, const std::vector<ChatMessage>& mess
   for (const auto& message : messages) list.push_back(message_json(model, message));
   Json variables = model.template_arguments;
   for (const auto& [key, value] : template_arguments.items()) {
-    static constexpr std::array kReserved = {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"};
+    static constexpr std::array kReserved = {"messages",  "tools",    "documents", "add_generation_prompt",
+                                             "bos_token", "eos_token"};
     if (std::ranges::find(kReserved, key) != kReserved.end()) {
       throw Error(ErrorCode::kInvalidArgument, "chat_template_kwargs must not set " + key, "chat_template_kwargs");
     }
@@ -234,7 +240,9 @@ Json user_variables(const ChatModel& model, const std::vector<ChatMessage>& mess
 }
 
 std::string render(const ChatModel& model, Json variables) {
-  const auto spelling = [&](TokenId id) { return id < 0 ? std::string() : std::string(model.tokenizer->token_bytes(id)); };
+  const auto spelling = [&](TokenId id) {
+    return id < 0 ? std::string() : std::string(model.tokenizer->token_bytes(id));
+  };
   variables["tools"] = nullptr;
   variables["documents"] = nullptr;
   variables["add_generation_prompt"] = true;
@@ -251,8 +259,10 @@ std::string render(const ChatModel& model, Json variables) {
 
 Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& messages, const Json& template_arguments) {
   if (!model.chat_template) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "the model " + model.name + " has no chat template, so it cannot chat; give one with --chat-template FILE", "model");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        "the model " + model.name + " has no chat template, so it cannot chat; give one with --chat-template FILE",
+        "model");
   }
   if (messages.empty()) throw Error(ErrorCode::kInvalidArgument, "messages must hold at least one message", "messages");
 
@@ -268,14 +278,16 @@ Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& mess
     prompt.tokens = model.tokenizer->encode(text, {.add_special = false, .parse_special = true});
   } else {
     const std::string mark = choose_mark(variables, model.chat_template->source());
-    // A role is one of a few known words and a key is what the template asks for by name, so neither is ever changed in practice.
-    const Json marked =
-        map_strings(variables, [&](const std::string& value) { return with_marks(value, finder.mark_positions(value), mark); });
+    // A role is one of a few known words and a key is what the template asks for by name, so neither is ever changed in
+    // practice.
+    const Json marked = map_strings(
+        variables, [&](const std::string& value) { return with_marks(value, finder.mark_positions(value), mark); });
     Unmarked rendered = without_marks(render(model, marked), mark);
     prompt.tokens = encode_marked(*model.tokenizer, finder, rendered);
     text = std::move(rendered.text);
   }
-  // A model whose tokenizer begins every text with a token was trained so; templates that leave it out expect the tokenizer to add it.
+  // A model whose tokenizer begins every text with a token was trained so; templates that leave it out expect the
+  // tokenizer to add it.
   const TokenizerData& data = model.tokenizer->data();
   if (data.add_bos && data.bos >= 0 && (prompt.tokens.empty() || prompt.tokens.front() != data.bos)) {
     prompt.tokens.insert(prompt.tokens.begin(), data.bos);

@@ -1,15 +1,19 @@
 // Messages → the model's own prompt, as token ids.
 //
-// A template builds one text out of its own words and of what users wrote. Control tokens (`<|im_end|>`) may come only from the template: the
-// same letters in a user's text are text, or anybody could end their turn and speak as the system. Encoding template and user spans apart
-// would be safe but not exact, since a BPE token may stretch over their border ("\n" + "\nHi" is one "\n\n"). So:
+// A template builds one text out of its own words and of what users wrote. Control tokens (`<|im_end|>`) may come only
+// from the template: the same letters in a user's text are text, or anybody could end their turn and speak as the
+// system. Encoding template and user spans apart would be safe but not exact, since a BPE token may stretch over their
+// border ("\n" + "\nHi" is one "\n\n"). So:
 //
-//   1. Where no string of the request holds a special token's spelling, and none begins or ends with a part of one, nothing can go wrong:
+//   1. Where no string of the request holds a special token's spelling, and none begins or ends with a part of one,
+//   nothing can go wrong:
 //      the rendered text is encoded whole. This is nearly always so.
-//   2. Otherwise a mark, one private-use character that occurs nowhere in request and template, is put inside each such spelling
-//      (`<` mark `|im_end|>`), so it travels wherever the template carries the text, through trim, split, join, replace or tojson. After
-//      rendering the marks are taken out again and their places kept. A spelling over such a place is not a control token; the stretch between
-//      its neighbouring control tokens is encoded as plain text, and everything else as in 1.
+//   2. Otherwise a mark, one private-use character that occurs nowhere in request and template, is put inside each such
+//   spelling
+//      (`<` mark `|im_end|>`), so it travels wherever the template carries the text, through trim, split, join, replace
+//      or tojson. After rendering the marks are taken out again and their places kept. A spelling over such a place is
+//      not a control token; the stretch between its neighbouring control tokens is encoded as plain text, and
+//      everything else as in 1.
 //
 // This holds for every string of the request that reaches the template: contents, reasoning, names, template arguments.
 #pragma once
@@ -25,10 +29,11 @@
 namespace carronade {
 
 struct ChatMessage {
-  std::string role;                      // system user assistant tool; "developer" is read as system where the template does not know it
-  std::string content;                   // parts joined by line ends
-  std::optional<std::string> reasoning;  // of an assistant's earlier turn: reaches only templates that ask for `reasoning_content`
-  std::string name;                      // or empty
+  std::string role;     // system user assistant tool; "developer" is read as system where the template does not know it
+  std::string content;  // parts joined by line ends
+  std::optional<std::string>
+      reasoning;     // of an assistant's earlier turn: reaches only templates that ask for `reasoning_content`
+  std::string name;  // or empty
 };
 
 struct Prompt {
@@ -37,7 +42,8 @@ struct Prompt {
 };
 
 // `template_arguments` are further variables of the template (`enable_thinking`), above the model's own.
-// Throws Error{kInvalidArgument} when the model has no template, the template refuses the messages, or an argument's name is reserved.
+// Throws Error{kInvalidArgument} when the model has no template, the template refuses the messages, or an argument's
+// name is reserved.
 Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& messages,
                     const nlohmann::ordered_json& template_arguments = nlohmann::ordered_json::object());
 

@@ -45,7 +45,8 @@ void check_ranges(const SamplingParameters& p, const SamplingOptions& request, i
   check(p.logprobs >= -1 && p.logprobs <= 20, "top_logprobs", "between 0 and 20");
   for (const auto& [token, bias] : p.logit_bias) {
     check(token >= 0 && token < vocabulary_size, "logit_bias",
-          "keyed by token ids of this model: 0 to " + std::to_string(vocabulary_size - 1) + ", not " + std::to_string(token));
+          "keyed by token ids of this model: 0 to " + std::to_string(vocabulary_size - 1) + ", not " +
+              std::to_string(token));
     check(bias >= -100.0f && bias <= 100.0f, "logit_bias", "between -100 and 100 for each token");
   }
   for (const TokenId token : request.stop_token_ids) {
@@ -56,16 +57,16 @@ void check_ranges(const SamplingParameters& p, const SamplingOptions& request, i
 
 }  // namespace
 
-SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server, const GenerationDefaults& model,
-                                    int vocabulary_size, int room) {
+SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
+                                    const GenerationDefaults& model, int vocabulary_size, int room) {
   const SamplingParameters engine;
   SamplingParameters p;
   p.temperature = first_of(engine.temperature, {request.temperature, server.temperature, model.temperature});
   p.top_p = first_of(engine.top_p, {request.top_p, server.top_p, model.top_p});
   p.min_p = first_of(engine.min_p, {request.min_p, server.min_p, model.min_p});
   p.typical_p = first_of(engine.typical_p, {request.typical_p, server.typical_p});
-  p.repetition_penalty =
-      first_of(engine.repetition_penalty, {request.repetition_penalty, server.repetition_penalty, model.repetition_penalty});
+  p.repetition_penalty = first_of(engine.repetition_penalty,
+                                  {request.repetition_penalty, server.repetition_penalty, model.repetition_penalty});
   p.presence_penalty = first_of(engine.presence_penalty, {request.presence_penalty, server.presence_penalty});
   p.frequency_penalty = first_of(engine.frequency_penalty, {request.frequency_penalty, server.frequency_penalty});
   p.top_k = first_of(engine.top_k, {request.top_k, server.top_k, model.top_k});

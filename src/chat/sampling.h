@@ -21,10 +21,10 @@ struct SamplingOptions {
   std::vector<TokenId> stop_token_ids;
 };
 
-// A request's own value, else the server's, else the model's, else the engine's. Without a seed anywhere, a random one. max_tokens is capped
-// at `room`, the positions that the prompt leaves; stop tokens are not filled in.
-// Throws Error{kInvalidArgument} naming the field that is out of its range.
-SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server, const GenerationDefaults& model,
-                                    int vocabulary_size, int room);
+// A request's own value, else the server's, else the model's, else the engine's. Without a seed anywhere, a random one.
+// max_tokens is capped at `room`, the positions that the prompt leaves; stop tokens are not filled in. Throws
+// Error{kInvalidArgument} naming the field that is out of its range.
+SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
+                                    const GenerationDefaults& model, int vocabulary_size, int room);
 
 }  // namespace carronade

@@ -1,4 +1,5 @@
-// A tiny tokenizer and a scripted generator, for tests of this room and of those above. Only *_test.cc files include it.
+// A tiny tokenizer and a scripted generator, for tests of this room and of those above. Only *_test.cc files include
+// it.
 #pragma once
 
 #include <chrono>
@@ -17,12 +18,14 @@
 
 namespace carronade {
 
-// Bytes are tokens 0…255, two line ends are one token (as in real vocabularies), then the special tokens, in their order.
+// Bytes are tokens 0…255, two line ends are one token (as in real vocabularies), then the special tokens, in their
+// order.
 class ByteTokenizer : public Tokenizer {
  public:
   static constexpr TokenId kTwoLineEnds = 256, kFirstSpecial = 257;
 
-  explicit ByteTokenizer(std::vector<std::string> specials, TokenizerData data = {}) : specials_(std::move(specials)), data_(std::move(data)) {
+  explicit ByteTokenizer(std::vector<std::string> specials, TokenizerData data = {})
+      : specials_(std::move(specials)), data_(std::move(data)) {
     for (int byte = 0; byte < 256; ++byte) bytes_.emplace_back(1, static_cast<char>(byte));
   }
 
@@ -39,7 +42,8 @@ class ByteTokenizer : public Tokenizer {
   std::string_view token_bytes(TokenId id) const override {
     if (id < 0 || id >= vocabulary_size()) return {};
     if (id < 256) return bytes_[static_cast<size_t>(id)];
-    return id == kTwoLineEnds ? std::string_view("\n\n") : std::string_view(specials_[static_cast<size_t>(id - kFirstSpecial)]);
+    return id == kTwoLineEnds ? std::string_view("\n\n")
+                              : std::string_view(specials_[static_cast<size_t>(id - kFirstSpecial)]);
   }
   bool is_special(TokenId id) const override { return id >= kFirstSpecial && id < vocabulary_size(); }
   TokenId special_token(std::string_view spelling) const override {
@@ -66,8 +70,8 @@ class ByteTokenizer : public Tokenizer {
   TokenizerData data_;
 };
 
-// Answers every request with the same tokens, on a thread of its own as an engine would, one for each permit: allow(n) lets n tokens through,
-// so tests decide what has happened when, without sleeping.
+// Answers every request with the same tokens, on a thread of its own as an engine would, one for each permit: allow(n)
+// lets n tokens through, so tests decide what has happened when, without sleeping.
 class ScriptedGenerator : public TokenGenerator {
  public:
   explicit ScriptedGenerator(std::vector<TokenId> script, bool unlimited = true)
@@ -149,7 +153,8 @@ class ScriptedGenerator : public TokenGenerator {
       }
       ++finished.usage.completion_tokens;
       lock.unlock();
-      const auto verdict = request.constraint ? request.constraint->accept(token) : Constraint::Verdict(Constraint::Continue{});
+      const auto verdict =
+          request.constraint ? request.constraint->accept(token) : Constraint::Verdict(Constraint::Continue{});
       request.sink(TokenEvent{token, -0.5f, {{token, -0.5f}, {'x', -1.5f}}});
       lock.lock();
       if (std::holds_alternative<Constraint::Stop>(verdict)) break;
@@ -218,11 +223,13 @@ inline constexpr const char* kTestTemplate =
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% if think %}<think>\n{% endif %}{% endif %}{# </think> #}";
 
 // `end`: the id of <|im_end|>.
-inline std::shared_ptr<ChatModel> make_test_model(std::shared_ptr<TokenGenerator> generator, const char* source = kTestTemplate) {
+inline std::shared_ptr<ChatModel> make_test_model(std::shared_ptr<TokenGenerator> generator,
+                                                  const char* source = kTestTemplate) {
   auto model = std::make_shared<ChatModel>();
   model->name = "tiny";
   model->generator = std::move(generator);
-  auto tokenizer = std::make_shared<ByteTokenizer>(std::vector<std::string>{"<|im_start|>", "<|im_end|>", "<think>", "</think>"});
+  auto tokenizer =
+      std::make_shared<ByteTokenizer>(std::vector<std::string>{"<|im_start|>", "<|im_end|>", "<think>", "</think>"});
   model->end_of_generation = {tokenizer->special_token("<|im_end|>")};
   model->tokenizer = tokenizer;
   model->chat_template = std::make_shared<const ChatTemplate>(source);

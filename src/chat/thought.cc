@@ -47,7 +47,10 @@ InlineThought split_inline_thought(const ThoughtTags& tags, std::string_view con
 }
 
 ThoughtSplitter::ThoughtSplitter(const ThoughtTags* tags, bool open)
-    : tags_(tags), state_(!tags ? State::kAnswer : open ? State::kThoughtStart : State::kStart) {}
+    : tags_(tags),
+      state_(!tags  ? State::kAnswer
+             : open ? State::kThoughtStart
+                    : State::kStart) {}
 
 void ThoughtSplitter::push(std::string_view text, std::vector<AnswerPiece>& out) {
   held_ += text;
@@ -67,16 +70,19 @@ void ThoughtSplitter::finish(std::vector<AnswerPiece>& out) {
 // One change of state, or false when more text is needed.
 bool ThoughtSplitter::step(std::vector<AnswerPiece>& out) {
   switch (state_) {
-    case State::kStart: return step_start();
+    case State::kStart:
+      return step_start();
     case State::kThoughtStart:
-    case State::kThought: return step_thought(out);
+    case State::kThought:
+      return step_thought(out);
     case State::kAnswerStart: {
       held_.erase(0, held_.find_first_not_of(kSpace));
       if (held_.empty()) return false;
       state_ = State::kAnswer;
       return true;
     }
-    case State::kAnswer: break;
+    case State::kAnswer:
+      break;
   }
   emit(out, false, held_);
   held_.clear();

@@ -14,8 +14,8 @@ struct InlineThought {
   std::string answer;
 };
 
-// An earlier answer as some clients send it back, thought and all ("<think>…</think>answer", or "…</think>answer" where the prompt had opened
-// the thought). A text without the closing mark is all answer.
+// An earlier answer as some clients send it back, thought and all ("<think>…</think>answer", or "…</think>answer" where
+// the prompt had opened the thought). A text without the closing mark is all answer.
 InlineThought split_inline_thought(const ThoughtTags& tags, std::string_view content);
 
 struct AnswerPiece {
@@ -23,8 +23,8 @@ struct AnswerPiece {
   std::string text;
 };
 
-// Splits running text. A thought is at the beginning or nowhere: later marks are text. White space around the thought is dropped; an answer
-// without a thought is left as it is. Owned by one thread.
+// Splits running text. A thought is at the beginning or nowhere: later marks are text. White space around the thought
+// is dropped; an answer without a thought is left as it is. Owned by one thread.
 class ThoughtSplitter {
  public:
   // `open`: the prompt has opened the thought already. With tags == nullptr everything is answer.

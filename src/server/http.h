@@ -22,7 +22,7 @@ struct HttpRequest {
   HttpHeaders headers;  // names in lower case
   std::string body;
   ListenerKind listener = ListenerKind::kApi;
-  std::string id;       // made by the server, also in the reply's X-Request-Id
+  std::string id;  // made by the server, also in the reply's X-Request-Id
 
   std::string_view header(std::string_view lower_case_name) const {
     for (const auto& [name, value] : headers) {
@@ -48,8 +48,8 @@ enum class AbortReason {
   kShutdown,      // the server is ending: finish now, properly
 };
 
-// One request being answered. It belongs to the strand of its connection: a handler is called there, and everything but post() may be called
-// only there. After finish() or respond(), and after kDisconnected, calls do nothing.
+// One request being answered. It belongs to the strand of its connection: a handler is called there, and everything but
+// post() may be called only there. After finish() or respond(), and after kDisconnected, calls do nothing.
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -61,7 +61,8 @@ class Exchange {
   virtual void write(std::string bytes) = 0;
   virtual void finish() = 0;
 
-  // At most once each for a disconnect and a shutdown, and at once if that has happened already. Dropped when the answer is complete.
+  // At most once each for a disconnect and a shutdown, and at once if that has happened already. Dropped when the
+  // answer is complete.
   virtual void on_abort(std::function<void(AbortReason)> callback) = 0;
 
   // Runs `work` on the strand. Any thread; never runs it at once. Work posted from one thread keeps its order.

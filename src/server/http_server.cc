@@ -29,7 +29,8 @@ tcp::endpoint resolve(const std::string& host, uint16_t port) {
   asio::io_context io;
   const auto found = tcp::resolver(io).resolve(host, std::to_string(port), tcp::resolver::passive, error);
   if (error || found.empty()) {
-    throw Error(ErrorCode::kInvalidArgument, "the host " + host + " is not known here; use an address of this machine, as 127.0.0.1", "--host");
+    throw Error(ErrorCode::kInvalidArgument,
+                "the host " + host + " is not known here; use an address of this machine, as 127.0.0.1", "--host");
   }
   for (const auto& entry : found) {
     if (entry.endpoint().address().is_v4()) return entry.endpoint();
@@ -39,14 +40,17 @@ tcp::endpoint resolve(const std::string& host, uint16_t port) {
 
 [[noreturn]] void throw_cannot_listen(const ListenOptions& options, const error_code& error) {
   if (error == asio::error::address_in_use) {
-    throw_error(ErrorCode::kUnavailable, "port {} on {} is in use by another program; stop that, or choose another port with {}", options.port,
+    throw_error(ErrorCode::kUnavailable,
+                "port {} on {} is in use by another program; stop that, or choose another port with {}", options.port,
                 options.host, options.port_flag);
   }
   if (error == asio::error::access_denied) {
-    throw_error(ErrorCode::kUnavailable, "this user may not listen on port {}; choose one above 1023 with {}", options.port, options.port_flag);
+    throw_error(ErrorCode::kUnavailable, "this user may not listen on port {}; choose one above 1023 with {}",
+                options.port, options.port_flag);
   }
   if (error == boost::system::errc::address_not_available) {
-    throw_error(ErrorCode::kInvalidArgument, "{} is not an address of this machine; use --host 127.0.0.1, or 0.0.0.0 for all", options.host);
+    throw_error(ErrorCode::kInvalidArgument,
+                "{} is not an address of this machine; use --host 127.0.0.1, or 0.0.0.0 for all", options.host);
   }
   throw_error(ErrorCode::kIo, "cannot listen on {} port {}: {}", options.host, options.port, error.message());
 }
@@ -77,23 +81,24 @@ struct HttpServer::Impl {
         signals(context->io) {}
 
   void accept(Listener& listener) {
-    listener.acceptor.async_accept(asio::make_strand(context->io), [this, &listener](error_code error, tcp::socket socket) {
-      if (error == asio::error::operation_aborted || context->stopping) return;
-      if (error) {  // out of descriptors, most likely: connections that end give some back
-        spdlog::warn("cannot take a connection: {}", error.message());
-        listener.pause.expires_after(std::chrono::milliseconds(100));
-        listener.pause.async_wait([this, &listener](error_code cancelled) {
-          if (!cancelled) accept(listener);
+    listener.acceptor.async_accept(
+        asio::make_strand(context->io), [this, &listener](error_code error, tcp::socket socket) {
+          if (error == asio::error::operation_aborted || context->stopping) return;
+          if (error) {  // out of descriptors, most likely: connections that end give some back
+            spdlog::warn("cannot take a connection: {}", error.message());
+            listener.pause.expires_after(std::chrono::milliseconds(100));
+            listener.pause.async_wait([this, &listener](error_code cancelled) {
+              if (!cancelled) accept(listener);
+            });
+            return;
+          }
+          if (connections() < context->limits.connections) {
+            error_code ignored;
+            socket.set_option(tcp::no_delay(true), ignored);
+            start_session(context, std::move(socket), listener.kind, listener.rules);
+          }
+          accept(listener);
         });
-        return;
-      }
-      if (connections() < context->limits.connections) {
-        error_code ignored;
-        socket.set_option(tcp::no_delay(true), ignored);
-        start_session(context, std::move(socket), listener.kind, listener.rules);
-      }
-      accept(listener);
-    });
   }
 
   int connections() const {
@@ -154,7 +159,8 @@ HttpServer::~HttpServer() {
 uint16_t HttpServer::listen(const ListenOptions& options) {
   const tcp::endpoint endpoint = resolve(options.host, options.port);
   const auto strand = asio::make_strand(impl_->context->io);
-  auto listener = std::make_unique<Impl::Listener>(Impl::Listener{tcp::acceptor(strand), asio::steady_timer(strand), options.kind, {}});
+  auto listener = std::make_unique<Impl::Listener>(
+      Impl::Listener{tcp::acceptor(strand), asio::steady_timer(strand), options.kind, {}});
   error_code error;
   const auto check = [&] {
     if (error) throw_cannot_listen(options, error);

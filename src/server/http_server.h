@@ -15,20 +15,20 @@ namespace carronade {
 struct HttpLimits {
   size_t header_bytes = 32 << 10;
   size_t body_bytes = 16 << 20;
-  size_t unsent_bytes = 8 << 20;             // of a stream that its client does not read; beyond, the connection is closed
-  int connections = 4096;                    // together; one more is closed at once
-  std::chrono::seconds idle_time{75};        // between requests of a connection
-  std::chrono::seconds header_time{15};      // from a request's first byte to its headers' last
+  size_t unsent_bytes = 8 << 20;         // of a stream that its client does not read; beyond, the connection is closed
+  int connections = 4096;                // together; one more is closed at once
+  std::chrono::seconds idle_time{75};    // between requests of a connection
+  std::chrono::seconds header_time{15};  // from a request's first byte to its headers' last
   std::chrono::seconds body_time{60};
-  std::chrono::seconds write_time{60};       // without a byte being taken by the client
-  std::chrono::seconds stream_heartbeat{15}; // a comment in silent event streams, so that nothing between cuts them
+  std::chrono::seconds write_time{60};        // without a byte being taken by the client
+  std::chrono::seconds stream_heartbeat{15};  // a comment in silent event streams, so that nothing between cuts them
 };
 
 struct ListenOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 0;             // 0: a free one
+  uint16_t port = 0;  // 0: a free one
   ListenerKind kind = ListenerKind::kApi;
-  std::string port_flag;         // what a message calls the setting: "--port"
+  std::string port_flag;  // what a message calls the setting: "--port"
 };
 
 class HttpServer {
@@ -39,13 +39,14 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Binds and listens; connections are taken from start() on. Returns the port. Throws Error{kUnavailable} in one line with the remedy when
-  // the port is taken, Error{kInvalidArgument} for an address that is not this machine's.
+  // Binds and listens; connections are taken from start() on. Returns the port. Throws Error{kUnavailable} in one line
+  // with the remedy when the port is taken, Error{kInvalidArgument} for an address that is not this machine's.
   uint16_t listen(const ListenOptions& options);
   void start();
 
-  // Takes no more connections, closes the idle ones, lets running answers end for `grace`, then tells them to (AbortReason::kShutdown) and
-  // waits until they have written their end, at most `patience` longer. False if some had not.
+  // Takes no more connections, closes the idle ones, lets running answers end for `grace`, then tells them to
+  // (AbortReason::kShutdown) and waits until they have written their end, at most `patience` longer. False if some had
+  // not.
   bool stop(std::chrono::milliseconds grace, std::chrono::milliseconds patience = std::chrono::seconds(10));
 
   // `callback` runs on an I/O thread for each SIGINT or SIGTERM from now on.

@@ -55,8 +55,8 @@ std::string http_date() {
 
 // How the peer wants its answer framed.
 struct Framing {
-  bool head_only = false;   // HEAD
-  bool http_1_0 = false;    // no chunks
+  bool head_only = false;  // HEAD
+  bool http_1_0 = false;   // no chunks
   bool keep_alive = true;
 };
 
@@ -65,7 +65,11 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
  public:
   SessionExchange(std::shared_ptr<ServerContext> context, asio::any_io_executor strand, std::string id, Framing framing,
                   std::function<void()> wake)
-      : context_(std::move(context)), strand_(std::move(strand)), id_(std::move(id)), framing_(framing), wake_(std::move(wake)) {
+      : context_(std::move(context)),
+        strand_(std::move(strand)),
+        id_(std::move(id)),
+        framing_(framing),
+        wake_(std::move(wake)) {
     ++context_->exchanges;
   }
   ~SessionExchange() override { --context_->exchanges; }
@@ -132,7 +136,9 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
     if (started_ && !ended_) append_chunk(": still here\n\n");
   }
   // The connection is gone or done with this; nobody is there to wake.
-  void detach() { wake_ = [] {}; }
+  void detach() {
+    wake_ = [] {};
+  }
 
   bool disconnected() const { return disconnected_; }
   bool ended() const { return ended_; }
@@ -158,9 +164,10 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   }
 
   std::string head(const HttpResponse& response, std::optional<size_t> size) const {
-    std::string text = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: carronade\r\nX-Request-Id: {}\r\n", response.status,
-                                   status_text(response.status), http_date(), id_);
-    for (const auto& [name, value] : response.headers) fmt::format_to(std::back_inserter(text), "{}: {}\r\n", name, value);
+    std::string text = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: carronade\r\nX-Request-Id: {}\r\n",
+                                   response.status, status_text(response.status), http_date(), id_);
+    for (const auto& [name, value] : response.headers)
+      fmt::format_to(std::back_inserter(text), "{}: {}\r\n", name, value);
     text += "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
     if (size) {
       if (response.status != 204 && response.status != 304) text += fmt::format("Content-Length: {}\r\n", *size);
@@ -177,8 +184,8 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   Framing framing_;
   std::function<void()> wake_;
   std::function<void(AbortReason)> on_abort_;
-  std::string output_;       // not yet taken by the connection
-  std::string_view tail_;    // goes behind it
+  std::string output_;     // not yet taken by the connection
+  std::string_view tail_;  // goes behind it
   int status_ = 0;
   bool started_ = false, ended_ = false, disconnected_ = false, told_to_end_ = false;
 };
@@ -323,9 +330,11 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     co_return error;
   }
 
-  asio::awaitable<bool> answer(const HttpRequest& request, const Route* route, std::optional<HttpResponse> refusal, Framing framing) {
+  asio::awaitable<bool> answer(const HttpRequest& request, const Route* route, std::optional<HttpResponse> refusal,
+                               Framing framing) {
     // The exchange is dropped by on_end() at the latest, which also makes this harmless.
-    exchange_ = std::make_shared<SessionExchange>(context_, stream_.get_executor(), request.id, framing, [this] { timer_.cancel(); });
+    exchange_ = std::make_shared<SessionExchange>(context_, stream_.get_executor(), request.id, framing,
+                                                  [this] { timer_.cancel(); });
     const auto exchange = exchange_;
     if (context_->aborting) exchange->abort(AbortReason::kShutdown);
     if (refusal) {
@@ -388,8 +397,8 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     co_return error_code();
   }
 
-  // While an answer is made nothing should come from the client; that the connection can be read means it was closed (or that a next
-  // request was sent early: then a failing write will tell).
+  // While an answer is made nothing should come from the client; that the connection can be read means it was closed
+  // (or that a next request was sent early: then a failing write will tell).
   void watch() {
     const uint64_t mine = ++watch_;
     stream_.socket().async_wait(tcp::socket::wait_read, [self = shared_from_this(), mine](error_code error) {
@@ -417,9 +426,11 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     if (error == beast::error::timeout) {
       co_return;  // Beast has closed the socket
     } else if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-      response = error_response(431, fmt::format("the request's headers are larger than {} bytes", context_->limits.header_bytes));
+      response = error_response(
+          431, fmt::format("the request's headers are larger than {} bytes", context_->limits.header_bytes));
     } else if (error == http::error::body_limit) {
-      response = error_response(413, fmt::format("the request's body is larger than {} bytes", context_->limits.body_bytes));
+      response =
+          error_response(413, fmt::format("the request's body is larger than {} bytes", context_->limits.body_bytes));
     } else {
       response = error_response(400, "this is not HTTP/1.1: " + error.message());
     }
@@ -430,7 +441,8 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     if (!failed) co_await linger();
   }
 
-  // Closing while the client still sends would discard the answer before it is read: end our side, and read on a little.
+  // Closing while the client still sends would discard the answer before it is read: end our side, and read on a
+  // little.
   asio::awaitable<void> linger() {
     error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);

@@ -28,7 +28,7 @@ struct ServerContext {
   std::atomic<bool> aborting{false};  // and what still comes is told to end at once
   std::atomic<int> exchanges{0};      // that some handler still holds
   std::mutex mutex;
-  std::condition_variable changed;    // a session has gone
+  std::condition_variable changed;                  // a session has gone
   std::set<std::shared_ptr<HttpSession>> sessions;  // under mutex
 };
 
@@ -40,6 +40,7 @@ class HttpSession {
 };
 
 // Serves the connection on a strand of its own until it ends; the context holds it meanwhile.
-void start_session(std::shared_ptr<ServerContext> context, boost::asio::ip::tcp::socket socket, ListenerKind kind, AccessRules rules);
+void start_session(std::shared_ptr<ServerContext> context, boost::asio::ip::tcp::socket socket, ListenerKind kind,
+                   AccessRules rules);
 
 }  // namespace carronade

@@ -12,7 +12,8 @@ namespace carronade {
 
 namespace {
 
-// One answer on its way to one client. Lives on the exchange's strand; kept by the job's sink until the end has been handled.
+// One answer on its way to one client. Lives on the exchange's strand; kept by the job's sink until the end has been
+// handled.
 class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
  public:
   ChatAnswer(std::shared_ptr<ServingState> state, std::shared_ptr<Exchange> exchange, std::string id, bool stream)
@@ -27,10 +28,13 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
       // From the engine's thread to ours. Work runs there only after start() has returned.
       self->exchange_->post([self, event = std::move(event)] { self->on_event(event); });
     });
-    encoder_.emplace(call, call.model.empty() ? model->name : call.model, id_, std::time(nullptr), job_->prompt_tokens());
+    encoder_.emplace(call, call.model.empty() ? model->name : call.model, id_, std::time(nullptr),
+                     job_->prompt_tokens());
     if (stream_) {
       exchange_->start_stream({200,
-                               {{"Content-Type", "text/event-stream; charset=utf-8"}, {"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}},
+                               {{"Content-Type", "text/event-stream; charset=utf-8"},
+                                {"Cache-Control", "no-cache"},
+                                {"X-Accel-Buffering", "no"}},
                                {},
                                {}});
       exchange_->write(encoder_->start_frames());
@@ -67,10 +71,12 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
 
   void log_end(const ChatFinished& finished) const {
     const std::string reason = gone_ ? "cancelled: the client went away" : openai_finish_reason(finished.reason);
-    spdlog::info("{}: chat, {} prompt tokens ({} cached), {} answer tokens ({} of thought), {}, first token after {:.2f} s, {:.2f} s in all", id_,
-                 finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens,
-                 finished.usage.reasoning_tokens, reason, finished.first_token_seconds,
-                 finished.timing.queued + finished.timing.prefill + finished.timing.decode);
+    spdlog::info(
+        "{}: chat, {} prompt tokens ({} cached), {} answer tokens ({} of thought), {}, first token after {:.2f} s, "
+        "{:.2f} s in all",
+        id_, finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens,
+        finished.usage.reasoning_tokens, reason, finished.first_token_seconds,
+        finished.timing.queued + finished.timing.prefill + finished.timing.decode);
     if (finished.error) spdlog::error("{}: {}", id_, finished.error->what());
   }
 
@@ -83,7 +89,8 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
   std::unique_ptr<GenerationJob> job_;
 };
 
-void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                      const std::shared_ptr<Exchange>& exchange) {
   const ChatCompletionCall call = parse_chat_completion(request.body);
   const auto model = state->model(call.model);
   std::make_shared<ChatAnswer>(state, exchange, request.id, call.stream)->start(model, call);
@@ -111,17 +118,22 @@ void one_model(const ServingState& state, const HttpRequest& request, Exchange& 
 }  // namespace
 
 void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& state) {
+  router.add(
+      {.method = "GET",
+       .path = "/health",
+       .handler = [state](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) { health(*state, *exchange); },
+       .needs_key = false});
   router.add({.method = "GET",
-              .path = "/health",
-              .handler = [state](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) { health(*state, *exchange); },
-              .needs_key = false});
-  router.add({.method = "GET", .path = "/v1/models", .handler = [state](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
+              .path = "/v1/models",
+              .handler = [state](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
                 state->model("");  // throws while loading
                 exchange->respond(json_response(200, models_body(state->models())));
               }});
   router.add({.method = "GET",
               .path = "/v1/models/*",
-              .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) { one_model(*state, request, *exchange); }});
+              .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                one_model(*state, request, *exchange);
+              }});
   router.add({.method = "POST",
               .path = "/v1/chat/completions",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {

@@ -42,7 +42,8 @@ std::string_view without_port(std::string_view host) {
 bool has_key(const HttpRequest& request, const std::string& key) {
   const std::string_view value = request.header("authorization");
   const size_t space = value.find(' ');
-  return space != std::string_view::npos && lower(value.substr(0, space)) == "bearer" && same_secret(value.substr(space + 1), key);
+  return space != std::string_view::npos && lower(value.substr(0, space)) == "bearer" &&
+         same_secret(value.substr(space + 1), key);
 }
 
 bool is_json(std::string_view content_type) {
@@ -80,13 +81,16 @@ std::vector<const Route*> Router::of_path(const HttpRequest& request) const {
   return by_prefix;
 }
 
-std::optional<HttpResponse> Router::check(const HttpRequest& request, const AccessRules& rules, const Route*& route) const {
+std::optional<HttpResponse> Router::check(const HttpRequest& request, const AccessRules& rules,
+                                          const Route*& route) const {
   route = nullptr;
   const std::string_view host = request.header("host");
   if (rules.check_host && !is_loopback_host(host) &&
       std::ranges::find(rules.allowed_hosts, lower(without_port(host))) == rules.allowed_hosts.end()) {
-    return error_response(403, "this server listens on this machine only, and the Host header names another: use http://127.0.0.1 or "
-                               "http://localhost, or start it with --host");
+    return error_response(
+        403,
+        "this server listens on this machine only, and the Host header names another: use http://127.0.0.1 or "
+        "http://localhost, or start it with --host");
   }
   const auto candidates = of_path(request);
   if (candidates.empty()) return error_response(404, "there is nothing at " + request.method + " " + request.path);
@@ -98,7 +102,8 @@ std::optional<HttpResponse> Router::check(const HttpRequest& request, const Acce
   }
   if (!route) {
     if (request.method == "OPTIONS") return HttpResponse{204, {{"Allow", allowed}}, {}, {}};
-    HttpResponse refusal = error_response(405, request.path + " does not take " + request.method + "; it takes " + allowed);
+    HttpResponse refusal =
+        error_response(405, request.path + " does not take " + request.method + "; it takes " + allowed);
     refusal.headers.emplace_back("Allow", allowed);
     return refusal;
   }

@@ -23,7 +23,7 @@ struct Route {
 struct AccessRules {
   std::string api_key;                     // empty: none is asked for
   std::vector<std::string> allowed_hosts;  // Host names besides those of loopback; empty with check_host: only those
-  bool check_host = true;                  // the listener is bound to loopback: a page elsewhere must not reach it by a name of its own
+  bool check_host = true;  // the listener is bound to loopback: a page elsewhere must not reach it by a name of its own
 };
 
 // Immutable once the server runs.
@@ -40,7 +40,8 @@ class Router {
   std::vector<Route> routes_;
 };
 
-// A Host header's value names this machine's loopback: localhost, *.localhost, 127.x.y.z or [::1], with or without a port.
+// A Host header's value names this machine's loopback: localhost, *.localhost, 127.x.y.z or [::1], with or without a
+// port.
 bool is_loopback_host(std::string_view host);
 
 // An error in the dialect of the API, with the headers its status asks for.

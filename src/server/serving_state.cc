@@ -51,13 +51,15 @@ std::shared_ptr<const ChatModel> ServingState::model(const std::string& name) co
   std::lock_guard lock(mutex_);
   if (draining_) throw Error(ErrorCode::kUnavailable, "the server is shutting down");
   if (!ready_) {
-    throw Error(ErrorCode::kUnavailable, "the model is still " + (progress_.phase.empty() ? "loading" : progress_.phase) +
+    throw Error(ErrorCode::kUnavailable, "the model is still " +
+                                             (progress_.phase.empty() ? "loading" : progress_.phase) +
                                              "; try again in a moment (GET /health says how far it is)");
   }
   if (name.empty() || std::ranges::find(names_, name, &ServedModel::id) != names_.end()) return model_;
   std::string served;
   for (const auto& known : names_) served += (served.empty() ? "" : ", ") + known.id;
-  throw Error(ErrorCode::kNotFound, "the model `" + name + "` does not exist here; this server serves " + served, "model");
+  throw Error(ErrorCode::kNotFound, "the model `" + name + "` does not exist here; this server serves " + served,
+              "model");
 }
 
 }  // namespace carronade

@@ -30,7 +30,8 @@ class ServingState {
   LoadingProgress progress() const;
   std::vector<ServedModel> models() const;  // empty until ready
 
-  // The model of this name; of an empty name, the one there is. Throws Error{kUnavailable} before ready(), Error{kNotFound} for another name.
+  // The model of this name; of an empty name, the one there is. Throws Error{kUnavailable} before ready(),
+  // Error{kNotFound} for another name.
   std::shared_ptr<const ChatModel> model(const std::string& name) const;
 
   std::atomic<int> running_answers{0};

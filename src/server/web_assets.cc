@@ -8,7 +8,8 @@ namespace carronade {
 namespace {
 
 constexpr std::string_view kPolicy =
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; connect-src 'self'; "
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    "connect-src 'self'; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'";
 
 const WebAsset* find_asset(std::string_view path) {
@@ -21,7 +22,8 @@ const WebAsset* find_asset(std::string_view path) {
 const WebAsset* asset_for(std::string_view path) {
   if (const WebAsset* asset = find_asset(path)) return asset;
   const std::string_view last = path.substr(path.rfind('/') + 1);
-  const bool is_file = last.find('.') != std::string_view::npos || path.starts_with("/assets/") || path.starts_with("/v1/");
+  const bool is_file =
+      last.find('.') != std::string_view::npos || path.starts_with("/assets/") || path.starts_with("/v1/");
   return is_file ? nullptr : find_asset("/index.html");
 }
 
@@ -62,7 +64,8 @@ void serve_asset(const HttpRequest& request, Exchange& exchange) {
 void add_web_routes(Router& router) {
   router.add({.method = "GET",
               .path = "/*",
-              .handler = [](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) { serve_asset(request, *exchange); },
+              .handler = [](const HttpRequest& request,
+                            const std::shared_ptr<Exchange>& exchange) { serve_asset(request, *exchange); },
               .on_api = false,
               .needs_key = false});
 }

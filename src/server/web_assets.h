@@ -9,17 +9,18 @@
 namespace carronade {
 
 struct WebAsset {
-  std::string_view path;          // "/index.html"
+  std::string_view path;  // "/index.html"
   std::string_view content_type;
-  std::string_view etag;          // quoted, of the content
+  std::string_view etag;  // quoted, of the content
   std::string_view bytes;
-  std::string_view gzip;          // the same compressed; empty where that saves nothing
+  std::string_view gzip;  // the same compressed; empty where that saves nothing
 };
 
 // Sorted by path. Made by scripts/embed_assets.py; without the page, one that says how to build it.
 std::span<const WebAsset> web_assets();
 
-// GET of everything that no other route has, on the page's listener. No key: these are the program's own files, equal for everyone.
+// GET of everything that no other route has, on the page's listener. No key: these are the program's own files, equal
+// for everyone.
 void add_web_routes(Router& router);
 
 }  // namespace carronade

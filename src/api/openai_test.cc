@@ -1,0 +1,295 @@
+#include "api/openai.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace carronade {
+namespace {
+
+constexpr std::string_view kHi = R"("messages":[{"role":"user","content":"Hi"}])";
+
+std::string body_with(std::string_view fields) {
+  return "{" + std::string(kHi) + (fields.empty() ? "" : ",") + std::string(fields) + "}";
+}
+
+ChatCompletionCall parse(std::string_view fields) { return parse_chat_completion(body_with(fields)); }
+
+// The field that a body is refused for, with "!" before errors of another kind.
+std::string refused(const std::string& body) {
+  try {
+    parse_chat_completion(body);
+    return "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kInvalidArgument) << error.what();
+    EXPECT_TRUE(error.param.empty() || std::string(error.what()).find(error.param) != std::string::npos)
+        << error.what();
+    return error.param;
+  }
+}
+std::string refused_with(std::string_view fields) { return refused(body_with(fields)); }
+
+TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
+  const auto call =
+      parse(R"("model":"m","temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,"typical_p":0.8,"presence_penalty":1,
+      "frequency_penalty":-1.5,"repetition_penalty":1.1,"seed":-7,"stop":["a","b"],"stop_token_ids":[5],"include_stop_str_in_output":true,
+      "max_completion_tokens":12,"max_tokens":12,"min_tokens":3,"ignore_eos":true,"logit_bias":{"17":-100},"logprobs":true,"top_logprobs":4,
+      "n":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},
+      "chat_template_kwargs":{"enable_thinking":false},"include_reasoning":false)");
+  const SamplingOptions& sampling = call.request.sampling;
+  EXPECT_EQ(call.model, "m");
+  EXPECT_EQ(sampling.temperature, 0.5f);
+  EXPECT_EQ(sampling.top_p, 0.9f);
+  EXPECT_EQ(sampling.top_k, 40);
+  EXPECT_EQ(sampling.min_p, 0.1f);
+  EXPECT_EQ(sampling.typical_p, 0.8f);
+  EXPECT_EQ(sampling.presence_penalty, 1.0f);
+  EXPECT_EQ(sampling.frequency_penalty, -1.5f);
+  EXPECT_EQ(sampling.repetition_penalty, 1.1f);
+  EXPECT_EQ(sampling.seed, static_cast<uint64_t>(-7));
+  EXPECT_EQ(call.request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(sampling.stop_token_ids, std::vector<TokenId>{5});
+  EXPECT_TRUE(call.request.include_stop);
+  EXPECT_EQ(sampling.max_tokens, 12);
+  EXPECT_EQ(sampling.min_tokens, 3);
+  EXPECT_EQ(sampling.ignore_eos, true);
+  EXPECT_EQ(sampling.logit_bias, (std::vector<std::pair<TokenId, float>>{{17, -100.0f}}));
+  EXPECT_EQ(sampling.logprobs, 4);
+  EXPECT_TRUE(call.stream && call.include_usage && call.continuous_usage && !call.include_reasoning);
+  EXPECT_EQ(call.request.template_arguments["enable_thinking"], false);
+}
+
+TEST(ChatCompletionRequest, LeavesUnsetWhatIsAbsentOrNull) {
+  const auto call = parse(R"("temperature":null,"stop":null,"max_tokens":null,"tools":null,"stream_options":null)");
+  EXPECT_FALSE(call.request.sampling.temperature || call.request.sampling.max_tokens ||
+               call.request.sampling.logprobs || call.stream);
+  EXPECT_TRUE(call.model.empty() && call.request.stop.empty());
+}
+
+TEST(ChatCompletionRequest, ReadsMessagesInTheirForms) {
+  const auto call = parse_chat_completion(R"({"messages":[
+      {"role":"system","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+      {"role":"assistant","content":"c","reasoning":"r"}, {"role":"assistant","content":null,"reasoning_content":"s","tool_calls":null},
+      {"role":"user","content":"","name":"Ann"}, {"role":"tool","content":"t","tool_call_id":"1"}]})");
+  const auto& messages = call.request.messages;
+  ASSERT_EQ(messages.size(), 5u);
+  EXPECT_EQ(messages[0].content, "a\nb");
+  EXPECT_EQ(messages[1].reasoning, "r");
+  EXPECT_EQ(messages[2].reasoning, "s");
+  EXPECT_EQ(messages[3].name, "Ann");
+  EXPECT_EQ(messages[4].role, "tool");
+}
+
+TEST(ChatCompletionRequest, NamesTheFieldOfAWrongType) {
+  for (const char* field : {"temperature",
+                            "top_p",
+                            "top_k",
+                            "min_p",
+                            "typical_p",
+                            "presence_penalty",
+                            "frequency_penalty",
+                            "repetition_penalty",
+                            "seed",
+                            "max_tokens",
+                            "max_completion_tokens",
+                            "min_tokens",
+                            "ignore_eos",
+                            "logprobs",
+                            "n",
+                            "stream",
+                            "chat_template_kwargs",
+                            "logit_bias",
+                            "stream_options",
+                            "stop_token_ids",
+                            "include_reasoning",
+                            "include_stop_str_in_output"}) {
+    EXPECT_EQ(refused_with("\"" + std::string(field) + "\":\"5\""), field);
+  }
+  EXPECT_EQ(refused_with(R"("model":5)"), "model");
+  EXPECT_EQ(refused_with(R"("stop":5)"), "stop");
+  EXPECT_EQ(refused_with(R"("stop":["a",5])"), "stop");
+  EXPECT_EQ(refused_with(R"("max_tokens":1.5)"), "max_tokens");
+  EXPECT_EQ(refused_with(R"("max_tokens":1e300)"), "max_tokens");
+  EXPECT_EQ(refused_with(R"("max_tokens":99999999999)"), "max_tokens");
+  EXPECT_EQ(refused_with(R"("max_tokens":0)"), "max_tokens");
+  EXPECT_EQ(refused_with(R"("temperature":true)"), "temperature");
+  EXPECT_EQ(refused_with(R"("logit_bias":{"x":1})"), "logit_bias");
+  EXPECT_EQ(refused_with(R"("logit_bias":{"1":"x"})"), "logit_bias");
+  EXPECT_EQ(refused_with(R"("stop_token_ids":[-1])"), "stop_token_ids");
+  EXPECT_EQ(refused_with(R"("n":2)"), "n");
+  EXPECT_EQ(refused_with(R"("top_logprobs":2)"), "top_logprobs");
+  EXPECT_EQ(refused_with(R"("logprobs":true,"top_logprobs":21)"), "top_logprobs");
+  EXPECT_EQ(refused_with(R"("max_tokens":5,"max_completion_tokens":6)"), "max_completion_tokens");
+  EXPECT_EQ(refused_with(R"("stream_options":{"include_usage":true})"), "stream_options");
+  EXPECT_EQ(refused_with(R"("stream":true,"stream_options":{"other":true})"), "stream_options.other");
+}
+
+TEST(ChatCompletionRequest, NamesThePlaceInAMessage) {
+  const auto message = [](std::string_view json) {
+    return refused(R"({"messages":[{"role":"user","content":"x"},)" + std::string(json) + "]}");
+  };
+  EXPECT_EQ(message("5"), "messages[1]");
+  EXPECT_EQ(message(R"({"content":"x"})"), "messages[1].role");
+  EXPECT_EQ(message(R"({"role":"king","content":"x"})"), "messages[1].role");
+  EXPECT_EQ(message(R"({"role":"user"})"), "messages[1].content");
+  EXPECT_EQ(message(R"({"role":"user","content":5})"), "messages[1].content");
+  EXPECT_EQ(message(R"({"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]})"),
+            "messages[1].content[0].type");
+  EXPECT_EQ(message(R"({"role":"user","content":[{"type":"text"}]})"), "messages[1].content[0].text");
+  EXPECT_EQ(message(R"({"role":"user","content":["x"]})"), "messages[1].content[0]");
+  EXPECT_EQ(message(R"({"role":"assistant","content":"x","tool_calls":[{"id":"1"}]})"), "messages[1].tool_calls");
+  EXPECT_EQ(message(R"({"role":"user","content":"x","contnet":"y"})"), "messages[1].contnet");
+  EXPECT_EQ(refused("{}"), "messages");
+  EXPECT_EQ(refused(R"({"messages":[]})"), "messages");
+  EXPECT_EQ(refused(R"({"messages":"Hi"})"), "messages");
+}
+
+TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
+  std::set<std::string_view> names;
+  for (const auto& rule : chat_completion_fields()) {
+    EXPECT_TRUE(names.insert(rule.name).second) << rule.name << " twice";
+    const std::string field = "\"" + std::string(rule.name) + "\":";
+    if (rule.use == FieldUse::kHonoured) continue;
+    EXPECT_FALSE(rule.note.empty()) << rule.name;
+    EXPECT_EQ(refused_with(field + R"({"asks":["for","something"]})"),
+              rule.use == FieldUse::kRefused ? rule.name : "accepted");
+    for (const std::string_view nothing : {std::string_view("null"), std::string_view("[]"), rule.neutral}) {
+      if (!nothing.empty()) EXPECT_EQ(refused_with(field + std::string(nothing)), "accepted") << rule.name;
+    }
+  }
+  EXPECT_EQ(refused_with(R"("temprature":1)"), "temprature");
+  try {
+    parse(R"("temprature":1)");
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("did you mean temperature?"), std::string::npos);
+  }
+}
+
+TEST(ChatCompletionRequest, SurvivesHostileBodies) {
+  EXPECT_EQ(refused(""), "");
+  EXPECT_EQ(refused("{"), "");
+  EXPECT_EQ(refused("[]"), "");
+  EXPECT_EQ(refused("\xff\xfe{}"), "");
+  EXPECT_EQ(refused(R"({"messages":[{"role":"user","content":")"
+                    "\xc3"
+                    R"("}]})"),
+            "");
+  EXPECT_EQ(refused(std::string(1 << 20, '[')), "");
+  EXPECT_EQ(refused(body_with("\"metadata\":" + std::string(50'000, '[') + std::string(50'000, ']'))), "");
+  EXPECT_EQ(refused(body_with("\"user\":\"" + std::string(50'000, '[') + "\"")), "accepted");
+}
+
+// ---- Answers
+// ------------------------------------------------------------------------------------------------------------------------------
+
+ChatFinished finished(FinishReason reason) {
+  ChatFinished result;
+  result.reason = reason;
+  result.usage = {10, 4, 5, 2};
+  return result;
+}
+
+std::vector<Json> frames_of(const std::string& text) {
+  std::vector<Json> result;
+  for (size_t from = 0; from < text.size();) {
+    const size_t end = text.find("\n\n", from);
+    EXPECT_NE(end, std::string::npos);
+    const std::string line = text.substr(from, end - from);
+    EXPECT_TRUE(line.starts_with("data: "));
+    result.push_back(line == "data: [DONE]" ? Json("[DONE]") : Json::parse(line.substr(6)));
+    from = end + 2;
+  }
+  return result;
+}
+
+TEST(ChatCompletionStream, HasTheFramesThatClientsExpect) {
+  const auto call = parse(R"("stream":true,"stream_options":{"include_usage":true})");
+  ChatCompletionEncoder encoder(call, "m", "1", 123, 10);
+  std::string text = encoder.start_frames();
+  text += encoder.frames(ReasoningDelta{"hm", 1});
+  text += encoder.frames(AnswerDelta{"Yes", {}, 2});
+  text += encoder.frames(finished(FinishReason::kStop));
+  const auto frames = frames_of(text);
+  ASSERT_EQ(frames.size(), 6u);
+  EXPECT_EQ(frames[0]["choices"][0]["delta"], Json({{"role", "assistant"}, {"content", ""}}));
+  EXPECT_EQ(frames[1]["choices"][0]["delta"], Json({{"reasoning", "hm"}, {"reasoning_content", "hm"}}));
+  EXPECT_EQ(frames[2]["choices"][0]["delta"], Json({{"content", "Yes"}}));
+  EXPECT_EQ(frames[3]["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(frames[3]["choices"][0]["delta"], Json::object());
+  EXPECT_EQ(frames[4]["choices"], Json::array());
+  EXPECT_EQ(frames[4]["usage"]["total_tokens"], 15);
+  EXPECT_EQ(frames[4]["usage"]["completion_tokens_details"]["reasoning_tokens"], 2);
+  EXPECT_EQ(frames[4]["usage"]["prompt_tokens_details"]["cached_tokens"], 4);
+  EXPECT_EQ(frames[5], "[DONE]");
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(frames[i]["id"], "chatcmpl-1");
+    EXPECT_EQ(frames[i]["object"], "chat.completion.chunk");
+    EXPECT_EQ(frames[i]["created"], 123);
+    EXPECT_EQ(frames[i]["model"], "m");
+    if (i < 4) EXPECT_TRUE(frames[i]["usage"].is_null() && frames[i].contains("usage"));
+  }
+}
+
+TEST(ChatCompletionStream, EndsInAnErrorFrameWhenTheModelFails) {
+  ChatCompletionEncoder encoder(parse(R"("stream":true)"), "m", "1", 123, 10);
+  ChatFinished failed = finished(FinishReason::kFailed);
+  failed.error = Error(ErrorCode::kInternal, "no");
+  const auto frames = frames_of(encoder.frames(failed));
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0]["error"]["code"], 500);
+  EXPECT_EQ(frames[1], "[DONE]");
+}
+
+TEST(ChatCompletionStream, EndsProperlyWhenCancelled) {
+  ChatCompletionEncoder encoder(parse(R"("stream":true)"), "m", "1", 123, 10);
+  const auto frames = frames_of(encoder.frames(finished(FinishReason::kCancelled)));
+  ASSERT_EQ(frames.size(), 2u);
+  EXPECT_EQ(frames[0]["choices"][0]["finish_reason"], "abort");
+}
+
+TEST(ChatCompletionBody, CarriesAnswerThoughtLogprobsAndStopReason) {
+  ChatCompletionEncoder encoder(parse(R"("logprobs":true,"top_logprobs":1)"), "m", "1", 123, 10);
+  encoder.collect(ReasoningDelta{"hm", 1});
+  encoder.collect(AnswerDelta{"Y", {{7, "Y", -0.25f, {{7, "Y", -0.25f, {}}, {8, "N", -2.0f, {}}}}}, 2});
+  encoder.collect(AnswerDelta{"es", {{9, "e\xc3", -0.5f, {}}}, 3});
+  ChatFinished end = finished(FinishReason::kStop);
+  end.stop_string = "END";
+  encoder.collect(end);
+  const Json body = Json::parse(encoder.body());
+  const Json& choice = body["choices"][0];
+  EXPECT_EQ(body["object"], "chat.completion");
+  EXPECT_EQ(choice["message"]["content"], "Yes");
+  EXPECT_EQ(choice["message"]["reasoning"], "hm");
+  EXPECT_EQ(choice["message"]["reasoning_content"], "hm");
+  EXPECT_EQ(choice["stop_reason"], "END");
+  const Json& logprobs = choice["logprobs"]["content"];
+  ASSERT_EQ(logprobs.size(), 2u);
+  EXPECT_EQ(logprobs[0]["top_logprobs"].size(), 1u);
+  EXPECT_EQ(logprobs[0]["logprob"], -0.25f);
+  EXPECT_EQ(logprobs[1]["bytes"], Json({0x65, 0xc3}));  // the text of half a character is replaced, its bytes are not
+}
+
+TEST(Errors, HaveTheDialectsBody) {
+  const Json body = Json::parse(openai_error_body(Error(ErrorCode::kNotFound, "no \xff", "model")));
+  EXPECT_EQ(body["error"]["code"], 404);
+  EXPECT_EQ(body["error"]["type"], "NotFoundError");
+  EXPECT_EQ(body["error"]["param"], "model");
+  EXPECT_TRUE(Json::parse(openai_error_body(500, "x"))["error"]["param"].is_null());
+}
+
+TEST(Models, AreListedWithTheirContext) {
+  const Json body = Json::parse(models_body({{"a", "/x", 5, 4096}}));
+  EXPECT_EQ(body["data"][0]["id"], "a");
+  EXPECT_EQ(body["data"][0]["max_model_len"], 4096);
+  EXPECT_EQ(body["data"][0]["root"], "/x");
+  EXPECT_TRUE(body["data"][0]["permission"].is_array());
+}
+
+TEST(NearestSpelling, FindsWhatWasMeantOrNothing) {
+  EXPECT_EQ(nearest_spelling("temprature", {"top_p", "temperature"}), "temperature");
+  EXPECT_EQ(nearest_spelling("zzz", {"top_p", "temperature"}), "");
+  EXPECT_EQ(nearest_spelling("", {}), "");
+}
+
+}  // namespace
+}  // namespace carronade

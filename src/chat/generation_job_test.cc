@@ -1,0 +1,177 @@
+#include "chat/generation_job.h"
+
+#include <gtest/gtest.h>
+
+#include "chat/testing.h"
+
+namespace carronade {
+namespace {
+
+ChatRequest question(std::string text = "Hi") {
+  ChatRequest request;
+  request.messages.push_back({"user", std::move(text), std::nullopt, ""});
+  return request;
+}
+
+struct Run {
+  explicit Run(std::string_view script, bool unlimited = true)
+      : generator(std::make_shared<ScriptedGenerator>(test_tokens(script), unlimited)),
+        model(make_test_model(generator)) {}
+  std::unique_ptr<GenerationJob> start(const ChatRequest& request) {
+    return GenerationJob::start(model, request, log.sink());
+  }
+  void finish(const ChatRequest& request) {
+    const auto job = start(request);
+    log.wait();
+  }
+  std::shared_ptr<ScriptedGenerator> generator;
+  std::shared_ptr<ChatModel> model;
+  EventLog log;
+};
+
+TEST(GenerationJob, TellsThoughtAnswerAndUsage) {
+  Run run("<think>hm</think>\n\nYes<|im_end|>never");
+  run.finish(question());
+  EXPECT_EQ(run.log.thought, "hm");
+  EXPECT_EQ(run.log.answer, "Yes");
+  EXPECT_EQ(run.log.finished.reason, FinishReason::kStop);
+  EXPECT_EQ(run.log.finishes, 1);
+  EXPECT_EQ(run.log.finished.usage.completion_tokens, 8);
+  EXPECT_EQ(run.log.finished.usage.reasoning_tokens, 4);
+  EXPECT_EQ(run.log.finished.usage.prompt_tokens, static_cast<int>(run.generator->last_prompt().size()));
+  EXPECT_FALSE(run.log.finished.stop_token);
+}
+
+TEST(GenerationJob, KnowsThatThePromptOpenedTheThought) {
+  Run run("hm</think>Yes<|im_end|>");
+  ChatRequest request = question();
+  request.template_arguments = {{"think", true}};
+  run.finish(request);
+  EXPECT_EQ(run.log.thought, "hm");
+  EXPECT_EQ(run.log.answer, "Yes");
+}
+
+TEST(GenerationJob, EndsAtAStopStringWithItsToken) {
+  Run run("one two three<|im_end|>");
+  ChatRequest request = question();
+  request.stop = {" th", "two"};
+  run.finish(request);
+  EXPECT_EQ(run.log.answer, "one ");
+  EXPECT_EQ(run.log.finished.reason, FinishReason::kStop);
+  EXPECT_EQ(run.log.finished.stop_string, "two");
+  EXPECT_EQ(run.log.finished.usage.completion_tokens, 7);  // not one token more than was needed
+}
+
+TEST(GenerationJob, EndsAtAStopTokenOfTheRequest) {
+  Run run("abc");
+  ChatRequest request = question();
+  request.sampling.stop_token_ids = {'c'};
+  run.finish(request);
+  EXPECT_EQ(run.log.answer, "ab");
+  EXPECT_EQ(run.log.finished.stop_token, 'c');
+}
+
+TEST(GenerationJob, LimitsTheAnswerToWhatIsLeftOfTheContext) {
+  Run run("abcdefghij");
+  run.model->max_model_len = 60;
+  ChatRequest request = question();
+  run.finish(request);
+  EXPECT_EQ(run.generator->last_sampling().max_tokens, 60 - static_cast<int>(run.generator->last_prompt().size()));
+}
+
+TEST(GenerationJob, SaysHowFarAPromptIsTooLong) {
+  Run run("x");
+  try {
+    run.start(question(std::string(2000, 'a')));
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+    EXPECT_EQ(error.param, "messages");
+    for (const char* part : {"2050", "1000", "--max-model-len"})
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+}
+
+TEST(GenerationJob, CancelEndsItOnce) {
+  Run run("abcdef", false);
+  const auto job = run.start(question());
+  run.generator->allow(2);
+  job->cancel();
+  run.log.wait();
+  EXPECT_EQ(run.log.finished.reason, FinishReason::kCancelled);
+  EXPECT_EQ(run.log.finishes, 1);
+  EXPECT_LE(run.log.answer.size(), 2u);
+}
+
+TEST(GenerationJob, DestructionCancelsAndWaits) {
+  Run run("abcdef", false);
+  run.start(question()).reset();
+  EXPECT_EQ(run.log.finishes, 1);
+  EXPECT_EQ(run.log.finished.reason, FinishReason::kCancelled);
+}
+
+TEST(GenerationJob, RefusalsThrowAndSayNothingElse) {
+  Run run("x");
+  run.generator->refuse();
+  EXPECT_THROW(run.start(question()), Error);
+  EXPECT_EQ(run.log.finishes, 0);
+}
+
+TEST(GenerationJob, GivesLogprobsOfTheAnswerAlone) {
+  Run run("<think>hm</think>Yes<|im_end|>");
+  ChatRequest request = question();
+  request.sampling.logprobs = 2;
+  run.finish(request);
+  std::string text;
+  for (const auto& detail : run.log.details) text += detail.bytes;
+  EXPECT_EQ(text, "Yes");
+  ASSERT_EQ(run.log.details.front().top.size(), 2u);
+  EXPECT_EQ(run.log.details.front().top[1].bytes, "x");
+}
+
+TEST(Sampling, RequestComesBeforeServerBeforeModel) {
+  const SamplingOptions none;
+  SamplingOptions request, server;
+  GenerationDefaults model;
+  model.temperature = 0.6f;
+  model.top_p = 0.95f;
+  model.top_k = 20;
+  server.temperature = 0.7f;
+  request.top_k = -1;
+  const SamplingParameters parameters = resolve_sampling(request, server, model, 100, 50);
+  EXPECT_EQ(parameters.temperature, 0.7f);
+  EXPECT_EQ(parameters.top_p, 0.95f);
+  EXPECT_EQ(parameters.top_k, 0);
+  EXPECT_EQ(parameters.max_tokens, 50);
+  EXPECT_NE(resolve_sampling(none, none, {}, 100, 50).seed, resolve_sampling(none, none, {}, 100, 50).seed);
+}
+
+TEST(Sampling, NamesTheFieldThatIsOutOfRange) {
+  const auto refused = [](auto&& change) -> std::string {
+    SamplingOptions request;
+    change(request);
+    try {
+      resolve_sampling(request, {}, {}, 100, 50);
+      return "accepted";
+    } catch (const Error& error) {
+      return error.param;
+    }
+  };
+  EXPECT_EQ(refused([](auto& r) { r.temperature = -0.1f; }), "temperature");
+  EXPECT_EQ(refused([](auto& r) { r.temperature = std::numeric_limits<float>::quiet_NaN(); }), "temperature");
+  EXPECT_EQ(refused([](auto& r) { r.top_p = 0.0f; }), "top_p");
+  EXPECT_EQ(refused([](auto& r) { r.min_p = 1.5f; }), "min_p");
+  EXPECT_EQ(refused([](auto& r) { r.presence_penalty = 3.0f; }), "presence_penalty");
+  EXPECT_EQ(refused([](auto& r) { r.frequency_penalty = -3.0f; }), "frequency_penalty");
+  EXPECT_EQ(refused([](auto& r) { r.repetition_penalty = 0.0f; }), "repetition_penalty");
+  EXPECT_EQ(refused([](auto& r) { r.top_k = -2; }), "top_k");
+  EXPECT_EQ(refused([](auto& r) { r.max_tokens = 0; }), "max_tokens");
+  EXPECT_EQ(refused([](auto& r) { r.min_tokens = 9, r.max_tokens = 8; }), "min_tokens");
+  EXPECT_EQ(refused([](auto& r) { r.logprobs = 21; }), "top_logprobs");
+  EXPECT_EQ(refused([](auto& r) { r.logit_bias = {{100, 1.0f}}; }), "logit_bias");
+  EXPECT_EQ(refused([](auto& r) { r.stop_token_ids = {-1}; }), "stop_token_ids");
+  EXPECT_EQ(refused([](auto& r) { r.temperature = 0.0f; }), "accepted");
+}
+
+}  // namespace
+}  // namespace carronade

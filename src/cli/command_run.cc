@@ -1,0 +1,345 @@
+// carronade run
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "api/openai.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "chat/generation_job.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/open_model.h"
+#include "cli/progress_bar.h"
+
+namespace carronade {
+
+namespace {
+
+struct RunFlags {
+  std::vector<std::string> words;  // [MODEL] ["prompt"]
+  std::string model, system, download_dir, chat_template;
+  std::optional<float> temperature, top_p;
+  std::optional<int> max_tokens;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  int max_model_len = 0, threads = 0;
+  bool json = false, hide_thinking = false;
+};
+
+std::atomic<int> interrupts{0};
+
+// Ctrl-C, counted. Without SA_RESTART, so that waiting for a line ends too.
+class CountInterrupts {
+ public:
+  CountInterrupts() {
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      if (interrupts.fetch_add(1) >= 2) ::_exit(130);  // the second was not heard within a step
+    };
+    ::sigaction(SIGINT, &action, &before_);
+  }
+  ~CountInterrupts() { ::sigaction(SIGINT, &before_, nullptr); }
+  CountInterrupts(const CountInterrupts&) = delete;
+  CountInterrupts& operator=(const CountInterrupts&) = delete;
+
+ private:
+  struct sigaction before_ {};
+};
+
+// What a model says must not be able to command the terminal: control characters but line ends and tabs are shown as
+// U+FFFD.
+std::string harmless(std::string_view text) {
+  std::string result;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const bool c1 = c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c1) {
+      result += "\xef\xbf\xbd";
+      i += c1 ? 1 : 0;
+    } else {
+      result += text[i];
+    }
+  }
+  return result;
+}
+
+// Shows an answer as it comes: the thought dimmed on a terminal and left out elsewhere, so that standard output holds
+// the answer alone.
+class Printer {
+ public:
+  explicit Printer(const RunFlags& flags)
+      : terminal_(::isatty(STDOUT_FILENO) == 1),
+        silent_(flags.json),
+        show_thought_(terminal_ && !flags.hide_thinking) {}
+
+  void thought(const std::string& text) {
+    if (silent_ || !show_thought_) return;
+    if (!in_thought_) write("\033[2m");
+    in_thought_ = true;
+    write(harmless(text));
+  }
+  void answer(const std::string& text) {
+    if (silent_) return;
+    if (in_thought_) write("\033[0m\n\n");
+    in_thought_ = false;
+    write(terminal_ ? harmless(text) : text);
+  }
+  void end() {
+    if (silent_) return;
+    if (in_thought_) write("\033[0m");
+    in_thought_ = false;
+    write("\n");
+  }
+
+ private:
+  static void write(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+  bool terminal_, silent_, show_thought_;
+  bool in_thought_ = false;
+};
+
+struct Answer {
+  std::string text, thought;
+  ChatFinished finished;
+  uint64_t seed = 0;
+};
+
+// Events come on the engine's thread and are taken on ours.
+class EventQueue {
+ public:
+  void push(ChatEvent event) {
+    std::lock_guard lock(mutex_);
+    events_.push_back(std::move(event));
+    changed_.notify_one();
+  }
+  // What there is; possibly nothing, after a moment in which Ctrl-C is looked for.
+  std::vector<ChatEvent> take() {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::milliseconds(50), [&] { return !events_.empty(); });
+    return std::exchange(events_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<ChatEvent> events_;
+};
+
+Answer ask(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request, Printer& printer) {
+  const auto queue = std::make_shared<EventQueue>();
+  interrupts = 0;
+  const auto job = GenerationJob::start(model, request, [queue](ChatEvent event) { queue->push(std::move(event)); });
+  Answer answer;
+  answer.seed = job->seed();
+  for (bool ended = false; !ended;) {
+    for (auto& event : queue->take()) {
+      if (auto* thought = std::get_if<ReasoningDelta>(&event)) {
+        answer.thought += thought->text;
+        printer.thought(thought->text);
+      } else if (auto* delta = std::get_if<AnswerDelta>(&event)) {
+        answer.text += delta->text;
+        printer.answer(delta->text);
+      } else {
+        answer.finished = std::get<ChatFinished>(event);
+        ended = true;
+      }
+    }
+    if (interrupts > 0 && !ended) job->cancel();
+  }
+  printer.end();
+  if (answer.finished.error) throw Error(*answer.finished.error);
+  return answer;
+}
+
+void print_json(const ChatModel& model, const Answer& answer) {
+  using Json = nlohmann::ordered_json;
+  const ChatUsage& usage = answer.finished.usage;
+  const Timing& timing = answer.finished.timing;
+  const double rate =
+      timing.decode > 0 && usage.completion_tokens > 1 ? (usage.completion_tokens - 1) / timing.decode : 0.0;
+  const Json json = {{"model", model.name},
+                     {"answer", answer.text},
+                     {"reasoning", answer.thought.empty() ? Json(nullptr) : Json(answer.thought)},
+                     {"finish_reason", openai_finish_reason(answer.finished.reason)},
+                     {"seed", answer.seed},
+                     {"usage",
+                      {{"prompt_tokens", usage.prompt_tokens},
+                       {"cached_tokens", usage.cached_tokens},
+                       {"completion_tokens", usage.completion_tokens},
+                       {"reasoning_tokens", usage.reasoning_tokens}}},
+                     {"timings",
+                      {{"queued_seconds", timing.queued},
+                       {"prefill_seconds", timing.prefill},
+                       {"decode_seconds", timing.decode},
+                       {"first_token_seconds", answer.finished.first_token_seconds},
+                       {"tokens_per_second", rate}}}};
+  fmt::print("{}\n", json.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+// One word is a model unless it looks like a sentence.
+void sort_words(RunFlags& flags, std::string& prompt) {
+  std::vector<std::string> words = flags.words;
+  const auto is_sentence = [](const std::string& word) {
+    return word.find_first_of(" \t\n?") != std::string::npos && !std::filesystem::exists(word) &&
+           !word.starts_with("http");
+  };
+  if (flags.model.empty() && !words.empty() && !is_sentence(words.front())) {
+    flags.model = words.front();
+    words.erase(words.begin());
+  }
+  for (const auto& word : words) prompt += (prompt.empty() ? "" : " ") + word;
+}
+
+// What is piped in belongs to the prompt, below what the command line says.
+void add_standard_input(std::string& prompt) {
+  if (::isatty(STDIN_FILENO) == 1) return;
+  std::string input{std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  while (input.ends_with('\n')) input.pop_back();
+  if (input.empty()) return;
+  prompt += (prompt.empty() ? "" : "\n\n") + input;
+}
+
+ChatRequest base_request(const RunFlags& flags) {
+  ChatRequest request;
+  request.sampling.temperature = flags.temperature;
+  request.sampling.top_p = flags.top_p;
+  request.sampling.max_tokens = flags.max_tokens;
+  request.sampling.seed = flags.seed;
+  request.stop = flags.stop;
+  if (!flags.system.empty()) request.messages.push_back({"system", flags.system, std::nullopt, ""});
+  return request;
+}
+
+// Shows the prompt and reads a line. False at the end of the input. A Ctrl-C gives an empty line.
+bool read_line(std::string& line) {
+  interrupts = 0;
+  fmt::print(stderr, "\033[1m>>> \033[0m");
+  std::fflush(stderr);
+  line.clear();
+  if (std::getline(std::cin, line)) return true;
+  if (interrupts == 0) return false;
+  std::cin.clear();
+  std::clearerr(stdin);
+  fmt::print(stderr, "\n(Ctrl-D or /exit ends)\n");
+  line.clear();
+  return true;
+}
+
+void converse(const std::shared_ptr<const ChatModel>& model, const ChatRequest& base, Printer& printer) {
+  fmt::print(stderr, "{} · /help for help, Ctrl-C stops an answer, Ctrl-D ends\n", model->name);
+  ChatRequest request = base;
+  std::string line;
+  while (read_line(line)) {
+    if (line.find_first_not_of(" \t") == std::string::npos) continue;
+    if (line == "/exit" || line == "/bye" || line == "/quit") return;
+    if (line == "/clear") {
+      request = base;
+      fmt::print(stderr, "A new conversation.\n");
+      continue;
+    }
+    if (line.starts_with('/')) {
+      fmt::print(
+          stderr,
+          "/clear  begin a new conversation\n/exit   end (also Ctrl-D)\n/help   this list\nCtrl-C  stop the answer\n");
+      continue;
+    }
+    request.messages.push_back({"user", line, std::nullopt, ""});
+    try {
+      Answer answer = ask(model, request, printer);
+      request.messages.push_back({"assistant", std::move(answer.text), std::move(answer.thought), ""});
+    } catch (const Error& error) {
+      request.messages.pop_back();
+      fmt::print(stderr, "{}\n", error.what());
+    }
+  }
+  fmt::print(stderr, "\n");
+}
+
+std::shared_ptr<LoadedModel> open(const RunFlags& flags) {
+  OpenModelOptions options;
+  options.model = flags.model;
+  options.download_dir = flags.download_dir;
+  options.chat_template = flags.chat_template;
+  options.load.backend.threads = flags.threads;
+  options.load.engine.max_model_len = flags.max_model_len;
+  options.load.engine.max_num_seqs = 1;
+  const InterruptScope interrupt;
+  ProgressBar progress(flags.json);
+  return open_model(options, interrupt.token(), progress, {});
+}
+
+void run(RunFlags flags) {
+  set_up_logging("warn");
+  std::string prompt;
+  sort_words(flags, prompt);
+  add_standard_input(prompt);
+  const bool interactive = prompt.empty() && ::isatty(STDIN_FILENO) == 1;
+  if (prompt.empty() && !interactive)
+    throw Error(ErrorCode::kInvalidArgument, "there is nothing to ask: standard input is empty", "prompt");
+  if (interactive && flags.json)
+    throw Error(ErrorCode::kInvalidArgument, "--json needs a prompt, as an argument or on standard input", "--json");
+
+  const auto model = make_chat_model(open(flags));
+  const CountInterrupts counting;
+  Printer printer(flags);
+  ChatRequest request = base_request(flags);
+  if (interactive) return converse(model, request, printer);
+  request.messages.push_back({"user", prompt, std::nullopt, ""});
+  const Answer answer = ask(model, request, printer);
+  if (flags.json) print_json(*model, answer);
+  if (answer.finished.reason == FinishReason::kCancelled) throw Error(ErrorCode::kCancelled, "stopped");
+}
+
+}  // namespace
+
+void add_run_command(CLI::App& app) {
+  auto flags = std::make_shared<RunFlags>();
+  CLI::App* command = app.add_subcommand("run", "Talk with a model in the terminal, or ask it once");
+  command
+      ->add_option("words", flags->words,
+                   "A model (default: the default model), then a prompt; without a prompt, a conversation")
+      ->type_name("[MODEL] [PROMPT]");
+  command->add_option("-m,--model", flags->model, "The model, when all words are the prompt")->type_name("MODEL");
+  command->add_option("--system", flags->system, "What the model is told before the conversation")->type_name("TEXT");
+  command->add_option("--temperature", flags->temperature, "0: always the most probable word");
+  command->add_option("--top-p", flags->top_p, "Draw from the most probable words that together have this probability");
+  command->add_option("--max-tokens", flags->max_tokens, "End the answer after so many tokens");
+  command->add_option("--seed", flags->seed, "The same seed gives the same answer");
+  command->add_option("--stop", flags->stop, "Text that ends the answer; may be given again")
+      ->expected(1)
+      ->type_name("TEXT");
+  command->add_option("--max-model-len", flags->max_model_len,
+                      "Tokens of the conversation (default: the model's, at most 4096)");
+  command->add_option("--threads", flags->threads, "Threads to compute with (default: all there are)");
+  command->add_option("--download-dir", flags->download_dir, "Folder of the models (default: the cache folder)")
+      ->type_name("DIR");
+  command->add_option("--chat-template", flags->chat_template, "Jinja template instead of the model's own")
+      ->type_name("FILE");
+  command->add_flag("--hide-thinking", flags->hide_thinking, "Show the answer only");
+  command->add_flag("--json", flags->json, "Print one JSON object: answer, reasoning, usage, timings");
+  command->footer(R"(Examples:
+  carronade run                                          a conversation with the default model
+  carronade run smollm2-135m "Name three rivers."
+  cat notes.txt | carronade run "Summarize this:"
+  carronade run smollm2-135m "2+2?" --temperature 0 --json)");
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace carronade

@@ -1,0 +1,362 @@
+// carronade serve
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <utility>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include "api/json_fields.h"
+#include "api/openai.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "chat/chat_model.h"
+#include "cli/commands.h"
+#include "cli/open_model.h"
+#include "cli/progress_bar.h"
+#include "cli/vllm_flags.h"
+#include "server/http_server.h"
+#include "server/openai_routes.h"
+#include "server/web_assets.h"
+
+namespace carronade {
+
+namespace {
+
+struct ServeFlags {
+  std::string model, model_flag;
+  std::string host = "127.0.0.1", port = "8000", ui_port = "7860";
+  std::vector<std::string> served_names;
+  std::string api_key, data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
+  std::string generation_config = "auto", log_level = "info", kv_dtype = "auto";
+  int max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0, threads = 0;
+  double shutdown_timeout = 5.0;
+  bool prefix_cache = true;
+  std::unique_ptr<VllmFlagNotices> vllm;
+};
+
+std::string from_environment(std::initializer_list<const char*> names, std::string fallback) {
+  for (const char* name : names) {
+    const char* value = std::getenv(name);
+    if (value && *value) return value;
+  }
+  return fallback;
+}
+
+uint16_t parse_port(const std::string& text, const std::string& flag) {
+  const std::string number = text.substr(0, 6);
+  if (!number.empty() && number.find_first_not_of("0123456789") == std::string::npos && std::stol(number) <= 65535) {
+    return static_cast<uint16_t>(std::stol(number));
+  }
+  std::string line = flag + " must be a port from 0 to 65535, not " + text;
+  // Kubernetes sets it to an address for every service of that name.
+  if (text.starts_with("tcp://"))
+    line += "; a service named \"vllm\" makes Kubernetes set VLLM_PORT: rename it, or give --port";
+  throw Error(ErrorCode::kInvalidArgument, line, flag);
+}
+
+DType parse_kv_dtype(const std::string& name) {
+  if (name == "auto" || name == "f16" || name == "float16" || name == "fp16") return DType::kF16;
+  if (name == "q8_0" || name == "int8") return DType::kQ8_0;
+  if (name == "f32" || name == "float32") return DType::kF32;
+  throw Error(ErrorCode::kInvalidArgument, "--kv-cache-dtype must be auto, f16, q8_0 or f32, not " + name,
+              "--kv-cache-dtype");
+}
+
+// A stop that can be waited for.
+class StopWait {
+ public:
+  void request() {
+    source_.request_stop();
+    std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return source_.stop_requested(); });
+  }
+  std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  std::stop_source source_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+// A pull shown both on the terminal and by /health.
+class ServePullProgress : public ProgressSink {
+ public:
+  ServePullProgress(ServingState& state, std::string model) : state_(state), model_(std::move(model)) {}
+  void message(std::string_view line) override { bar_.message(line); }
+  void progress(uint64_t done, std::optional<uint64_t> total) override {
+    bar_.progress(done, total);
+    state_.loading(model_, "downloading", done, total.value_or(0));
+  }
+
+ private:
+  ServingState& state_;
+  std::string model_;
+  ProgressBar bar_;
+};
+
+// "Loading … 42 %" on a terminal, nothing elsewhere: it takes a second or two.
+class LoadLine {
+ public:
+  ~LoadLine() {
+    if (shown_) fmt::print(stderr, "\r\033[K");
+  }
+  void show(uint64_t done, uint64_t total) {
+    if (!::isatty(STDERR_FILENO) || total == 0) return;
+    const auto percent = static_cast<int>(100 * done / total);
+    if (percent == percent_) return;
+    percent_ = percent;
+    shown_ = true;
+    fmt::print(stderr, "\r\033[KLoading … {} %", percent);
+    std::fflush(stderr);
+  }
+
+ private:
+  int percent_ = -1;
+  bool shown_ = false;
+};
+
+std::string shown_host(const std::string& host) {
+  if (host == "0.0.0.0" || host == "::") return "127.0.0.1";
+  return host.find(':') != std::string::npos ? "[" + host + "]" : host;
+}
+
+struct Ports {
+  uint16_t api = 0;
+  std::optional<uint16_t> page;
+};
+
+Ports listen(HttpServer& server, const ServeFlags& flags) {
+  Ports ports;
+  ports.api = server.listen({flags.host, parse_port(flags.port, "--port"), ListenerKind::kApi, "--port"});
+  // "auto" is a free port, for tests; 0 turns the page off.
+  const uint16_t ui_port = flags.ui_port == "auto" ? 0 : parse_port(flags.ui_port, "--ui-port");
+  if (ui_port != 0 || flags.ui_port == "auto") {
+    ports.page = server.listen({flags.host, ui_port, ListenerKind::kPage, "--ui-port (0 turns the page off)"});
+  }
+  return ports;
+}
+
+void print_addresses(const ServeFlags& flags, const Ports& ports) {
+  const std::string host = shown_host(flags.host);
+  fmt::print(stderr, "API        http://{}:{}/v1\n", host, ports.api);
+  if (ports.page) fmt::print(stderr, "Chat       http://{}:{}\n", host, *ports.page);
+}
+
+void print_model(const LoadedModel& model) {
+  const Engine& engine = *model.engine;
+  const EngineOptions& options = engine.options();
+  const EngineStats stats = engine.stats();
+  const DeviceInfo& device = engine.device();
+  fmt::print(stderr, "Model      {} ({}, context {} of {} tokens)\n", model.name, engine.model_config().architecture,
+             options.max_model_len, engine.model_config().context_length);
+  fmt::print(stderr, "Memory     {} of weights, up to {} of KV cache ({} tokens, {} answers at once)\n",
+             format_bytes(engine.weight_bytes()), format_bytes(options.kv_bytes), stats.blocks_total * kBlockPositions,
+             options.max_num_seqs);
+  fmt::print(stderr, "Processor  {} {}, {} thread{}\n", device.name, device.variant, device.threads,
+             device.threads == 1 ? "" : "s");
+}
+
+void warn_when_open(const ServeFlags& flags) {
+  if (is_loopback_address(flags.host) || !flags.api_key.empty()) return;
+  fmt::print(stderr,
+             "\nWARNING: {} can be reached from other machines, and there is no API key: whoever reaches this port can "
+             "use the model.\n"
+             "         Give --api-key KEY (or CARRONADE_API_KEY), or leave --host at 127.0.0.1.\n\n",
+             flags.host);
+}
+
+OpenModelOptions model_options(const ServeFlags& flags) {
+  if (!flags.model.empty() && !flags.model_flag.empty() && flags.model != flags.model_flag) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "two models are named, " + flags.model + " and " + flags.model_flag + "; this version serves one",
+                "--model");
+  }
+  OpenModelOptions options;
+  options.model = flags.model.empty() ? flags.model_flag : flags.model;
+  options.served_name = flags.served_names.empty() ? "" : flags.served_names.front();
+  options.download_dir = flags.download_dir;
+  options.chat_template = flags.chat_template;
+  options.load.backend.threads = flags.threads;
+  options.load.engine.max_model_len = flags.max_model_len;
+  options.load.engine.max_num_seqs = flags.max_num_seqs;
+  options.load.engine.max_num_batched_tokens = flags.max_num_batched_tokens;
+  options.load.engine.kv_dtype = parse_kv_dtype(flags.kv_dtype);
+  options.load.engine.prefix_cache = flags.prefix_cache;
+  return options;
+}
+
+ChatModelOptions chat_options(const ServeFlags& flags) {
+  ChatModelOptions options;
+  if (flags.generation_config != "auto" && flags.generation_config != "vllm") {
+    throw Error(ErrorCode::kInvalidArgument, "--generation-config must be auto (the model's own) or vllm (none)",
+                "--generation-config");
+  }
+  options.ignore_model_defaults = flags.generation_config == "vllm";
+  if (!flags.template_arguments.empty()) options.template_arguments = parse_json_object(flags.template_arguments);
+  if (!flags.sampling_overrides.empty()) options.server_defaults = parse_sampling_options(flags.sampling_overrides);
+  return options;
+}
+
+std::vector<ServedModel> served_models(const LoadedModel& model, const ServeFlags& flags) {
+  std::vector<ServedModel> result;
+  const auto add = [&](const std::string& name) {
+    result.push_back({name, model.path.string(), model.created, model.engine->options().max_model_len});
+  };
+  add(model.name);
+  for (size_t i = 1; i < flags.served_names.size(); ++i) add(flags.served_names[i]);
+  return result;
+}
+
+// Loads and announces; afterwards requests are answered.
+void bring_up(const ServeFlags& flags, const ChatModelOptions& chat, const Ports& ports, ServingState& state,
+              const std::stop_token& stop) {
+  const OpenModelOptions options = model_options(flags);
+  const std::string name = options.served_name.empty() ? options.model : options.served_name;
+  state.loading(name, "loading", 0, 0);
+  const auto begin = std::chrono::steady_clock::now();
+  std::shared_ptr<LoadedModel> loaded;
+  {
+    ServePullProgress pull(state, name);
+    LoadLine line;
+    loaded = open_model(options, stop, pull, [&](uint64_t done, uint64_t total) {
+      state.loading(name, "loading", done, total);
+      line.show(done, total);
+    });
+  }
+  if (!loaded->chat_template)
+    spdlog::warn("{} has no chat template, so it cannot chat; give one with --chat-template", loaded->name);
+  state.ready(make_chat_model(loaded, chat), served_models(*loaded, flags));
+  print_model(*loaded);
+  print_addresses(flags, ports);
+  fmt::print(stderr, "Ready after {:.1f} s. Ctrl-C ends.\n",
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+}
+
+void serve(const ServeFlags& flags) {
+  set_up_logging(flags.log_level);
+  for (const auto& notice : flags.vllm->notices()) spdlog::info("{}", notice);
+  const ChatModelOptions chat = chat_options(flags);
+  if (!flags.data_dir.empty()) std::filesystem::create_directories(flags.data_dir);
+
+  const auto state = std::make_shared<ServingState>();
+  Router router;
+  add_openai_routes(router, state);
+  add_web_routes(router);
+  HttpServer server(router, flags.api_key);
+  const Ports ports = listen(server, flags);
+  warn_when_open(flags);
+
+  StopWait stop;
+  server.on_signal([&stop](int number) {
+    if (stop.token().stop_requested()) ::_exit(128 + number);
+    stop.request();
+  });
+  server.start();
+  try {
+    bring_up(flags, chat, ports, *state, stop.token());
+    stop.wait();
+  } catch (const Error& error) {
+    if (error.code != ErrorCode::kCancelled || !stop.token().stop_requested()) throw;
+  }
+  state->draining();
+  if (const int running = state->running_answers; running > 0) {
+    fmt::print(stderr, "Ending {} running answer{} within {:g} s; Ctrl-C again ends at once.\n", running,
+               running == 1 ? "" : "s", flags.shutdown_timeout);
+  }
+  const auto grace = std::chrono::milliseconds(static_cast<int64_t>(flags.shutdown_timeout * 1000));
+  if (!server.stop(grace)) {
+    spdlog::error("some answers did not end in time");
+    ::_exit(1);
+  }
+  state->drop();
+}
+
+void add_main_flags(CLI::App& command, ServeFlags& flags) {
+  command
+      .add_option("model", flags.model,
+                  "A name of `carronade list`, org/repo[:file or quantization], an address, or a path")
+      ->type_name("MODEL");
+  command.add_option("--model", flags.model_flag, "The same, as a flag")->type_name("MODEL");
+  command.add_option("--host", flags.host, "Address to listen on; 0.0.0.0 for all (default 127.0.0.1, or VLLM_HOST)");
+  command.add_option("--port", flags.port, "Port of the API (default 8000, or VLLM_PORT; 0: a free one)");
+  command.add_option("--ui-port", flags.ui_port, "Port of the chat page (default 7860; 0: no page)");
+  command.add_option("--api-key", flags.api_key,
+                     "Key that every request must carry (or CARRONADE_API_KEY, VLLM_API_KEY)");
+  command
+      .add_option("--served-model-name", flags.served_names, "What clients call the model; several names may be given")
+      ->type_name("NAME");
+  command
+      .add_option("--max-model-len", flags.max_model_len,
+                  "Tokens of one conversation, prompt and answer (default: the model's, at most 4096)")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--max-num-seqs", flags.max_num_seqs, "Answers made at once")->check(CLI::NonNegativeNumber);
+  command.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "Tokens computed in one step")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--threads", flags.threads, "Threads to compute with (default: all there are)")
+      ->check(CLI::NonNegativeNumber);
+}
+
+void add_more_flags(CLI::App& command, ServeFlags& flags) {
+  command
+      .add_option("--data-dir", flags.data_dir, "Folder of what the server keeps (default ~/.local/share/carronade)")
+      ->type_name("DIR");
+  command.add_option("--download-dir", flags.download_dir, "Folder of the models (default: the cache folder)")
+      ->type_name("DIR");
+  command
+      .add_option("--chat-template", flags.chat_template,
+                  "Jinja template instead of the model's own: a file, or the text")
+      ->type_name("FILE");
+  command
+      .add_option("--default-chat-template-kwargs", flags.template_arguments,
+                  "Variables for every template, as a JSON object")
+      ->type_name("JSON");
+  command.add_option("--generation-config", flags.generation_config, "auto: the model's sampling defaults; vllm: none");
+  command.add_option("--override-generation-config", flags.sampling_overrides, "Sampling defaults, as a JSON object")
+      ->type_name("JSON");
+  command.add_option("--kv-cache-dtype", flags.kv_dtype, "auto, f16, q8_0 or f32");
+  command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
+                   "Keep what prompts have in common (default on)");
+  command
+      .add_option("--shutdown-timeout", flags.shutdown_timeout,
+                  "Seconds that running answers get when the server ends (default 5)")
+      ->check(CLI::Range(0.0, 86400.0));
+  command.add_option("--log-level", flags.log_level, "debug, info, warn or error (default info)");
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app) {
+  auto flags = std::make_shared<ServeFlags>();
+  CLI::App* command = app.add_subcommand("serve", "Serve the chat page and an OpenAI-compatible API");
+  add_main_flags(*command, *flags);
+  add_more_flags(*command, *flags);
+  flags->vllm = std::make_unique<VllmFlagNotices>(*command);
+  command->footer(R"(Examples:
+  carronade serve                                     the default model; open http://127.0.0.1:7860
+  carronade serve qwen2.5-coder-1.5b --max-model-len 8192
+  carronade serve ./model.gguf --port 9000 --ui-port 0
+  carronade serve Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0 --host 0.0.0.0 --api-key SECRET
+
+Flags of `vllm serve` are understood, with hyphens or underscores.)");
+  command->callback([flags] { serve(*flags); });
+  // Set before parsing, so that the command line comes first.
+  flags->host = from_environment({"VLLM_HOST"}, flags->host);
+  flags->port = from_environment({"VLLM_PORT"}, flags->port);
+  flags->api_key = from_environment({"CARRONADE_API_KEY", "VLLM_API_KEY"}, "");
+}
+
+}  // namespace carronade

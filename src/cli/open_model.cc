@@ -1,0 +1,63 @@
+#include "cli/open_model.h"
+
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace carronade {
+
+namespace {
+
+template <typename T>
+void fill_in(std::optional<T>& value, const CatalogueEntry& entry, const char* key) {
+  const auto found = entry.chat.find(key);
+  if (!value && found != entry.chat.end()) value = static_cast<T>(found->second);
+}
+
+void fill_in_defaults(GenerationDefaults& defaults, const CatalogueEntry& entry) {
+  fill_in(defaults.temperature, entry, "temperature");
+  fill_in(defaults.top_p, entry, "top_p");
+  fill_in(defaults.top_k, entry, "top_k");
+  fill_in(defaults.min_p, entry, "min_p");
+  fill_in(defaults.repetition_penalty, entry, "repetition_penalty");
+}
+
+// vLLM takes either at the same flag: what holds a Jinja tag is the template itself.
+std::string template_source(const std::string& text) {
+  return text.find("{%") != std::string::npos || text.find("{{") != std::string::npos ? text : read_file(text);
+}
+
+}  // namespace
+
+std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const std::stop_token& stop,
+                                        ProgressSink& pull_progress, const LoadProgress& load_progress) {
+  HubOptions hub_options = HubOptions::from_environment();
+  hub_options.directory = options.download_dir;
+  const Hub hub(std::move(hub_options));
+  PullOptions pull;
+  pull.stop = stop;
+
+  std::optional<ModelReference> reference;
+  if (!options.model.empty()) reference = hub.parse(options.model);
+  const LocalModel local =
+      reference ? hub.pull(*reference, pull, pull_progress) : hub.find_or_pull_default(pull, pull_progress);
+
+  LoadOptions load = options.load;
+  load.served_name = options.served_name;
+  if (load.served_name.empty()) {
+    // The model's name is what clients must say: what the operator typed, but for paths and addresses.
+    const bool typed_a_name = reference && (reference->kind == ModelReference::Kind::kCatalogue ||
+                                            reference->kind == ModelReference::Kind::kHub);
+    load.served_name = typed_a_name ? options.model : local.name;
+  }
+  auto loaded = load_model(local.name, local.path, load, [&](uint64_t done, uint64_t total) {
+    if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "stopped while loading");
+    if (load_progress) load_progress(done, total);
+  });
+  if (local.entry) fill_in_defaults(loaded->defaults, *local.entry);
+  if (!options.chat_template.empty()) loaded->chat_template.emplace(template_source(options.chat_template));
+  return loaded;
+}
+
+}  // namespace carronade
