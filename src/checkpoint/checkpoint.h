@@ -40,8 +40,8 @@ using MetadataValue = std::variant<bool, int64_t, uint64_t, double, std::string,
 class Checkpoint {
  public:
   // `path` is a GGUF file (or the first of a split one), or a folder with safetensors as published (or one .safetensors
-  // file of it). Throws Error{kNotFound | kCorruptFile | kUnsupported}: one
-  // line that names the file, the place in it and what was expected.
+  // file of it). Throws Error{kNotFound | kCorruptFile | kUnsupported}: one line that names the file, the place in it
+  // and what was expected.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& path);
 
   // Metadata, tokenizer and the list of tensors of a GGUF file of which perhaps only the beginning is there (a download
