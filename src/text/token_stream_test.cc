@@ -80,6 +80,12 @@ TEST(TokenStream, WaitsForALongerStopStringThatBeginsEarlier) {
   EXPECT_EQ(stream({"xa", "b", "d"}, stops({"abc", "bd"})), (Parts{"x", "", "a", ""}));
 }
 
+TEST(TokenStream, TheStopStringThatIsCompleteFirstWins) {
+  // In one token or byte by byte: "bc" is complete before "abcX" is.
+  EXPECT_EQ(stream({"1abcX"}, stops({"abcX", "bc"})), (Parts{"1a", ""}));
+  EXPECT_EQ(stream({"1", "a", "b", "c", "X"}, stops({"abcX", "bc"})), (Parts{"1", "", "", "a", "", ""}));
+}
+
 TEST(TokenStream, SelfOverlappingStopString) {
   EXPECT_EQ(stream({"aa", "a", "b", "z"}, stops({"aab"})), (Parts{"", "a", "", "", ""}));
 }

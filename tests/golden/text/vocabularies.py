@@ -4,10 +4,9 @@ The rebuilt ones have the normalizers, pre-tokenizers and flags of the tokenizer
 tokens and merges come from the GGUF file.
 """
 
-import json
 import struct
 
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 GGUF_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -90,9 +89,15 @@ QWEN2 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n
 QWEN35 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 DEEPSEEK_LETTERS = (
-    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ί"
-    "ῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ"
-    "𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+    "A-Za-z\xb5\xc0-\xd6\xd8-\xf6\xf8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376\u0377\u037b-\u037d\u037f"
+    "\u0386\u0388-\u038a\u038c\u038e-\u03a1\u03a3-\u03f5\u03f7-\u0481\u048a-\u052f\u0531-\u0556\u10a0-\u10c5\u13a0-\u13f5\u13f8-"
+    "\u13fd\u1c90-\u1cba\u1cbd-\u1cbf\u1d00-\u1d2b\u1d6b-\u1d77\u1d79-\u1d9a\u1e00-\u1f15\u1f18-\u1f1d\u1f20-\u1f45\u1f48-\u1f4d"
+    "\u1f50-\u1f57\u1f59\u1f5b\u1f5d\u1f5f-\u1f7d\u1f80-\u1fb4\u1fb6-\u1fbc\u1fbe\u1fc2-\u1fc4\u1fc6-\u1fcc\u1fd0-\u1fd3\u1fd6-"
+    "\u1fdb\u1fe0-\u1fec\u1ff2-\u1ff4\u1ff6-\u1ffc\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2126\u2128\u212a-\u212d"
+    "\u212f-\u2134\u2139\u213c-\u213f\u2145-\u2149\u214e\u2183\u2184\u2c00-\u2c7b\u2c7e-\u2ce4\u2ceb-\u2cee\u2cf2\u2cf3\ua640-"
+    "\ua66d\ua680-\ua69b\ua722-\ua76f\ua771-\ua787\ua78b-\ua78e\uab70-\uabbf\ufb00-\ufb06\ufb13-\ufb17\uff21-\uff3a\uff41-\uff5a"
+    "\U00010400-\U0001044f\U000104b0-\U000104d3\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-"
+    "\U000118df\U0001e900-\U0001e943"
 )
 
 
@@ -133,9 +138,9 @@ FAMILIES = {
         sequence(
             split("[\r\n]"),
             split(rf"\s?[{DEEPSEEK_LETTERS}]+"),
-            split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"),
+            split("\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"),
             split(r"\s+$"),
-            split("[一-龥ࠀ-一가-퟿]+"),
+            split("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"),
             digits(),
             byte_level(False),
         ),
@@ -147,7 +152,7 @@ FAMILIES = {
             split("[\r\n]"),
             split(r"\s?\p{L}+"),
             split(r"\s?\p{P}+"),
-            split("[一-龥ࠀ-一가-퟿]+"),
+            split("[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"),
             digits(),
             byte_level(False),
         ),
@@ -156,8 +161,17 @@ FAMILIES = {
 }
 
 
-def oracle(vocabulary):
-    """The `tokenizers` tokenizer of a byte-level BPE."""
+def add_tokens(tokenizer, vocabulary, texts):
+    """The tokens that are found before anything else, at the ids that they have."""
+    added = [(i, text) for i, text in enumerate(texts) if vocabulary.types[i] in (CONTROL, USER_DEFINED, UNKNOWN)]
+    for _, text in added:
+        special = vocabulary.types[tokenizer.token_to_id(text)] != USER_DEFINED
+        token = AddedToken(text, special=special, normalized=False)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
+    assert all(tokenizer.token_to_id(text) == i for i, text in added)
+
+
+def byte_level_oracle(vocabulary):
     normalizer, pre_tokenizer, options = FAMILIES[vocabulary.pre]()
     texts = vocabulary.texts()
     merges = []
@@ -169,20 +183,67 @@ def oracle(vocabulary):
     for i, text in enumerate(texts):
         if vocabulary.types[i] in (NORMAL, UNUSED):
             ids.setdefault(text, i)
-    added = [(i, text) for i, text in enumerate(texts) if vocabulary.types[i] in (CONTROL, USER_DEFINED, UNKNOWN)]
-    for i, text in added:
-        ids[text] = i
+    for i, text in enumerate(texts):
+        if vocabulary.types[i] in (CONTROL, USER_DEFINED, UNKNOWN):
+            ids[text] = i
     tokenizer = Tokenizer(models.BPE(ids, merges, **options))
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizer
-    for i, text in added:
-        special = vocabulary.types[i] != USER_DEFINED
-        token = AddedToken(text, special=special, normalized=False)
-        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
-    assert all(tokenizer.token_to_id(text) == i for i, text in added)
+    tokenizer.decoder = decoders.ByteLevel()
+    add_tokens(tokenizer, vocabulary, texts)
     return tokenizer
 
 
-def load_json(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+def sentence_piece_oracle(vocabulary):
+    """As the converter of `transformers` makes it from a SentencePiece file."""
+    texts = vocabulary.texts()
+    ids = {text: i for i, text in enumerate(texts)}
+    merges = []
+    for i, text in enumerate(texts):
+        if vocabulary.types[i] not in (NORMAL, UNUSED):
+            continue
+        local = [(text[:cut], text[cut:]) for cut in range(1, len(text)) if text[:cut] in ids and text[cut:] in ids]
+        merges += [(-vocabulary.scores[i], i, left, right) for left, right in local]
+    merges.sort(key=lambda merge: merge[:2])
+    model = models.BPE(
+        ids, [merge[2:] for merge in merges], unk_token=texts[vocabulary.unknown], fuse_unk=True, byte_fallback=True
+    )
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    steps = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence(steps)
+    add_tokens(tokenizer, vocabulary, texts)
+    return tokenizer
+
+
+def word_piece_oracle(vocabulary):
+    """As in BERT's tokenizer.json; GGUF files spell "##ing" as "ing" and "word" with U+2581 before it."""
+    ids = {}
+    for i, text in enumerate(vocabulary.texts()):
+        if vocabulary.types[i] == NORMAL:
+            text = text[1:] if text.startswith("\u2581") else "##" + text
+        ids[text] = i
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    add_tokens(tokenizer, vocabulary, vocabulary.texts())
+    return tokenizer
+
+
+def oracle(vocabulary):
+    """The `tokenizers` tokenizer that the model's makers published."""
+    makers = {"gpt2": byte_level_oracle, "llama": sentence_piece_oracle, "bert": word_piece_oracle}
+    return makers[vocabulary.model](vocabulary)
+
+
+def words_of(vocabulary):
+    """The ordinary tokens as bytes."""
+    kinds = vocabulary.types
+    if vocabulary.model != "gpt2":
+        return [t.replace(b"\xe2\x96\x81", b" ") for t, kind in zip(vocabulary.tokens, kinds) if kind == NORMAL]
+    printable = [b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174]
+    others = [b for b in range(256) if b not in printable]
+    bytes_of = {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(others)}
+    texts = [text for text, kind in zip(vocabulary.texts(), kinds) if kind == NORMAL]
+    return [bytes(bytes_of[c] for c in text) for text in texts if all(c in bytes_of for c in text)]
