@@ -176,6 +176,7 @@ def test_a_default_that_broke_midway_is_continued_and_not_replaced(carronade, hu
     hub.faults[file] = [stand_in.break_after(100_000)] + [stand_in.break_after(0) for _ in range(3)]
     assert "broke" in carronade.refuse("pull", "--default")
     assert carronade.installed() == {}
+    hub.faults[file] = []
     hub.seen.clear()
     assert carronade.pull("--default").read_bytes() == catalogue.big
     assert [one.headers["Range"] for one in hub.requests("storage")] == ["bytes=100000-"]
