@@ -50,9 +50,8 @@ size_t size_of(GgufType type) {
     case GgufType::kU64:
     case GgufType::kI64:
     case GgufType::kF64:
+    case GgufType::kString:  // at least: its length
       return 8;
-    case GgufType::kString:
-      return 8;  // at least: its length
     case GgufType::kArray:
       return 12;
   }
