@@ -1,0 +1,94 @@
+"""Every chat template of llama.cpp's archive, and of the models at hand, rendered here and by Jinja2: equal byte for byte."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import chat_jinja2  # noqa: E402
+import conversations  # noqa: E402
+import peers  # noqa: E402
+
+CONTEXTS = dict(conversations.contexts())
+
+
+def templates():
+    folder = peers.llama_cpp_source() / "models" / "templates"
+    for path in sorted(folder.glob("*.jinja")):
+        yield path.stem, path.read_text(encoding="utf-8")
+
+
+TEMPLATES = dict(templates())
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    process = chat_jinja2.Renderer()
+    yield process
+    process.close()
+
+
+def compare(renderer, template, context):
+    expected = chat_jinja2.render_with_jinja2(template, context)
+    actual = renderer.render(template, context)
+    if expected["ok"]:
+        assert actual == {"ok": True, "text": expected["text"]}
+        return
+    assert not actual["ok"], f"Jinja2 refuses: {expected}"
+    if expected["type"] == "TemplateError":  # raise_exception
+        assert actual["error"] == expected["error"]
+    if expected["type"] in ("TemplateSyntaxError", "TemplateAssertionError"):
+        assert f"line {expected['line']}," in actual["error"]
+
+
+def test_there_are_templates():
+    assert len(TEMPLATES) >= 65
+    assert len(CONTEXTS) >= 12
+
+
+@pytest.mark.parametrize("conversation", CONTEXTS)
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_equal_to_jinja2(renderer, template, conversation):
+    compare(renderer, TEMPLATES[template], CONTEXTS[conversation])
+
+
+MISTAKES = [
+    "{% if x %}",
+    "a\n{% endif %}",
+    "a\nb {{ x",
+    "{{ x }",
+    "{{ 'abc }}",
+    "line\n{% foo %}",
+    "{% for x in %}{% endfor %}",
+    "{% for x y in z %}{% endfor %}",
+    "\n\n{{ x | nofilter }}",
+    "\n{{ x is notest }}",
+    "{% set 1 = 2 %}",
+    "{% set loop = 1 %}",
+    "{% for loop in x %}{% endfor %}",
+    "{{ (1, 2 }}",
+    "{{ [1, 2) }}",
+    "{{ {1: 2 }}",
+    "{# never closed",
+    "{% raw %} never closed",
+    "{% macro m(a, a) %}{% endmacro %}",
+    "{% macro m(a=1, b) %}{% endmacro %}",
+    "{% break %}",
+    "{{ f(a=1, a=2) }}",
+    "{{ f(*a, b) }}",
+    "{{ a ? b }}",
+    "{{ '\\x4' }}",
+    "{{ 1 is not }}",
+    "{% if a %}{% else %}{% else %}{% endif %}",
+    "{% block a %}{% endblock %}{% block a %}{% endblock %}",
+    "{% call x %}{% endcall %}",
+    "{{ }}",
+    "{% %}",
+]
+
+
+@pytest.mark.parametrize("template", MISTAKES)
+def test_refused_as_by_jinja2(renderer, template):
+    compare(renderer, template, {})
