@@ -6,7 +6,8 @@ namespace carronade {
 
 AddedTokenMatcher::AddedTokenMatcher(const std::vector<const AddedToken*>& tokens) : nodes_(1) {
   for (const AddedToken* token : tokens) {
-    if (token->content.empty()) continue;
+    // A damaged file's token of half a character would cut characters of the text in two.
+    if (token->content.empty() || !is_valid_utf8(token->content)) continue;
     uint32_t node = 0;
     for (const char c : token->content) {
       const auto byte = static_cast<unsigned char>(c);

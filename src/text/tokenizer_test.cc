@@ -167,6 +167,13 @@ TEST(Tokenizer, RefusesDataThatContradictThemselves) {
   EXPECT_TRUE(refused(bad, ErrorCode::kCorruptFile));
 }
 
+TEST(Tokenizer, AnAddedTokenOfHalfACharacterCutsNone) {
+  TokenizerData data = tiny_word_piece({"\u2581a"});
+  data.tokens.emplace_back("\xC3");
+  data.types.push_back(TokenType::kUserDefined);
+  EXPECT_EQ(Tokenizer::create(data)->encode("a \u00E9").size(), 2u);
+}
+
 TEST(Tokenizer, LongRunsTakeNotQuadraticTime) {
   // Quadratic merging of this would take minutes, not a test's time.
   const auto tokenizer = Tokenizer::create(tiny_byte_level("gpt-2", {"a a", "aa aa", "aaaa aaaa"}));
