@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """Makes the greedy goldens: what llama.cpp continues ten prompts with, and by how much it preferred each token.
 
-    make.py --server PATH/llama-server --model smollm2-135m=FILE.gguf --model qwen2.5-coder-0.5b=FILE.gguf ...
+    make.py --server PATH/llama-server --model smollm2-135m=FILE.gguf --model qwen2.5-coder-0.5b=FILE.gguf --float smollm2-135m ...
 
-Writes NAME.json beside itself: for each prompt its token ids, and for each of llama.cpp's two CPU paths (weights repacked or not; they round
-differently) the tokens it chose (at most 48, the end of its answer included) and the margin in nats between its first and its second choice. A test may expect the same token
-wherever the margin is clear and both paths agree.
+Writes NAME.json beside itself: for each prompt its token ids, and for each of llama.cpp's ways of computing the tokens it chose (at most 48,
+the end of its answer included) and the margin in nats between its first and its second choice:
+
+    repacked, plain   its two CPU paths for quantized weights; both round activations to 8 bits, and so differ from each other and from
+    float             the same weights, de-quantized into a file of F32 (needs the `gguf` package, and four bytes a weight of disk and memory)
+
+A test may expect the same token wherever the margin is clear: above 0.02 against `float` for who computes in float, and above what rounding
+does (0.6 was seen on SmolLM2) for others.
 """
 
 import argparse
@@ -14,6 +19,7 @@ import json
 import pathlib
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -79,7 +85,29 @@ class Server:
         return {"tokens": tokens, "margins": margins}
 
 
-def make(server, name, path):
+def dequantize(source, target):
+    import gguf
+    import numpy
+
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(target, architecture)
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF.") or key in ("general.architecture", "general.file_type", "general.quantization_version"):
+            continue
+        if field.types[0] == gguf.GGUFValueType.ARRAY:
+            writer.add_array(key, field.contents())
+        else:
+            writer.add_key_value(key, field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype(numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def make(server, name, path, with_float):
     golden = {"model": name, "sha256": hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest(), "prompts": []}
     with Server(server, path, []) as repacked:
         for text in PROMPTS:
@@ -88,6 +116,12 @@ def make(server, name, path):
     with Server(server, path, ["--no-repack"]) as plain:
         for entry in golden["prompts"]:
             entry["plain"] = plain.greedy(entry["prompt"])
+    if with_float:
+        with tempfile.TemporaryDirectory() as folder:
+            dequantize(path, f"{folder}/float.gguf")
+            with Server(server, f"{folder}/float.gguf", []) as exact:
+                for entry in golden["prompts"]:
+                    entry["float"] = exact.greedy(entry["prompt"])
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in golden.pop("prompts"))
     head = json.dumps(golden)[:-1]
     target = pathlib.Path(__file__).with_name(f"{name}.json")
@@ -98,10 +132,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", required=True, help="llama-server")
     parser.add_argument("--model", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--float", action="append", default=[], metavar="NAME", help="also de-quantized")
     arguments = parser.parse_args()
     for model in arguments.model:
         name, _, path = model.partition("=")
-        make(arguments.server, name, path)
+        make(arguments.server, name, path, name in arguments.float)
 
 
 if __name__ == "__main__":
