@@ -2,5 +2,5 @@
 export CARRONADE_CACHE=${CARRONADE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/carronade}
 export CARRONADE_VENV=$CARRONADE_CACHE/venv
 export PATH=$CARRONADE_VENV/bin:$PATH
-export CCACHE_DIR=${CCACHE_DIR:-$CARRONADE_CACHE/ccache}
-export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-3G}
+# Compiled objects are found again from another clone too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
