@@ -1,0 +1,201 @@
+// Kernels of the CPU backend, through its interface, beside this machine's own peaks.
+//
+//   kernel_bench --benchmark_filter=Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
+//   kernel_bench --benchmark_filter=Linear     one matrix by type and number of rows
+//   kernel_bench --benchmark_filter=Bandwidth  reading memory
+//
+// $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last cache.
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "backend/backend.h"
+#include "backend/cpu/memory.h"
+#include "backend/cpu/thread_team.h"
+
+namespace carronade {
+namespace {
+
+int threads() {
+  const char* text = std::getenv("THREADS");
+  return text ? std::atoi(text) : 0;
+}
+
+// Every byte at most 31: all block factors are small positive float16, all quants are allowed.
+std::vector<std::byte> some_blocks(DType dtype, int64_t rows, int64_t columns) {
+  std::vector<std::byte> bytes(row_bytes(dtype, columns) * static_cast<size_t>(rows));
+  std::minstd_rand random(1);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(random() >> 8 & 31);
+  return bytes;
+}
+
+WeightHandle load(Backend& backend, DType dtype, int64_t rows, int64_t columns, WeightUse use = WeightUse::kLinear) {
+  if (use == WeightUse::kVector) {
+    const std::vector<float> ones(static_cast<size_t>(columns), 0.5f);
+    return backend.load_weight({"w", DType::kF32, rows, columns, std::as_bytes(std::span(ones))}, use);
+  }
+  const auto bytes = some_blocks(dtype, rows, columns);
+  return backend.load_weight({"w", dtype, rows, columns, bytes}, use);
+}
+
+void report(benchmark::State& state, double bytes, double products, double rows) {
+  using benchmark::Counter;
+  const auto n = static_cast<double>(state.iterations());
+  state.counters["GB/s"] = Counter(bytes * n / 1e9, Counter::kIsRate);
+  state.counters["Gop/s"] = Counter(2 * products * n / 1e9, Counter::kIsRate);
+  state.counters["rows/s"] = Counter(rows * n, Counter::kIsRate);
+}
+
+void Bandwidth(benchmark::State& state) {
+  cpu::ThreadTeam team(threads() > 0 ? threads() : cpu::usable_cpus());
+  constexpr size_t kBytes = 512u << 20, kPart = 1u << 20;
+  cpu::HugeMemory memory(kBytes);
+  auto* words = reinterpret_cast<uint64_t*>(memory.data());
+  for (size_t i = 0; i < kBytes / 8; ++i) words[i] = i;
+  std::vector<uint64_t> sums(static_cast<size_t>(team.threads()) * 8);
+  for (auto _ : state) {
+    team.run(kBytes / kPart, 1, [&](int64_t begin, int64_t end, int worker) {
+      uint64_t sum[8] = {};
+      for (size_t i = static_cast<size_t>(begin) * kPart / 8; i < static_cast<size_t>(end) * kPart / 8; i += 8) {
+        for (size_t j = 0; j < 8; ++j) sum[j] += words[i + j];
+      }
+      for (size_t j = 0; j < 8; ++j) sums[static_cast<size_t>(worker) * 8] += sum[j];
+    });
+    benchmark::DoNotOptimize(sums.data());
+  }
+  report(state, kBytes, 0, 0);
+}
+BENCHMARK(Bandwidth)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+// A batch of `rows` decode rows, each at position `context` of its own sequence.
+struct DecodeBatch {
+  DecodeBatch(int rows, int context, bool one_sequence) {
+    const int sequences = one_sequence ? 1 : rows, each = one_sequence ? rows : 1;
+    const int blocks_each = (context + each + kBlockPositions - 1) / kBlockPositions;
+    tables.resize(static_cast<size_t>(sequences));
+    for (int s = 0; s < sequences; ++s) {
+      for (int b = 0; b < blocks_each; ++b) tables[static_cast<size_t>(s)].push_back(blocks++);
+      batch.sequences.push_back({batch.rows(), each, context, tables[static_cast<size_t>(s)], kNoAdapter});
+      for (int r = 0; r < each; ++r) {
+        batch.tokens.push_back(17 * r + s);
+        batch.positions.push_back(context + r);
+      }
+      batch.output_rows.push_back(batch.rows() - 1);
+    }
+  }
+  std::vector<std::vector<BlockId>> tables;
+  Batch batch;
+  int blocks = 0;
+};
+
+void Linear(benchmark::State& state, DType dtype) {
+  const int rows = static_cast<int>(state.range(0));
+  constexpr int64_t kColumns = 1536, kOutputs = 8960, kMatrices = 12;
+  const auto backend = make_cpu_backend({.threads = threads(), .isa = ""});
+  std::vector<WeightHandle> weights;
+  for (int64_t i = 0; i < kMatrices; ++i) weights.push_back(load(*backend, dtype, kOutputs, kColumns));
+  const auto norm = load(*backend, DType::kF32, 1, kColumns, WeightUse::kVector);
+  const auto table = load(*backend, DType::kF32, 64, kColumns, WeightUse::kEmbedding);
+  const auto x = backend->make_activation(kColumns, ActivationUse::kResidual), y = backend->make_activation(kOutputs, ActivationUse::kResidual);
+  const auto operand = backend->make_activation(kColumns, ActivationUse::kOperand);
+  backend->reserve(rows, 1, 64);
+  DecodeBatch decode(rows, 0, true);
+  for (int32_t& token : decode.batch.tokens) token %= 64;
+  for (auto _ : state) {
+    backend->begin_step(decode.batch);
+    backend->embed(*table, 1.0f, *x);
+    backend->rms_norm(*x, *norm, 1e-6f, false, *operand);
+    for (const auto& weight : weights) backend->linear(*operand, *weight, nullptr, false, *y);
+    backend->wait();
+  }
+  const double products = static_cast<double>(kColumns * kOutputs * kMatrices);
+  report(state, static_cast<double>(row_bytes(dtype, kColumns)) * static_cast<double>(kOutputs * kMatrices), products * rows, rows);
+}
+#define LINEAR(type) BENCHMARK_CAPTURE(Linear, type, DType::k##type)->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(128)->UseRealTime()->Unit(benchmark::kMillisecond)
+LINEAR(Q4_K);
+LINEAR(Q6_K);
+LINEAR(Q5_K);
+LINEAR(Q8_0);
+LINEAR(Q5_0);
+LINEAR(Q4_0);
+LINEAR(Q4_1);
+LINEAR(F16);
+LINEAR(BF16);
+
+// The shapes and types of a 1.5 B qwen2 model in Q4_K_M: 979 MB a token.
+class Model {
+ public:
+  static constexpr int kLayers = 28, kHidden = 1536, kFfn = 8960, kVocabulary = 151936, kMaxRows = 512, kMaxOutputs = 32;
+  static constexpr AttentionShape kShape{12, 2, 128};
+
+  explicit Model(int blocks) : backend(make_cpu_backend({.threads = threads(), .isa = ""})) {
+    Backend& b = *backend;
+    table = load(b, DType::kQ4_K, 1024, kHidden, WeightUse::kEmbedding);
+    head = load(b, DType::kQ6_K, kVocabulary, kHidden);
+    norm = load(b, DType::kF32, 1, kHidden, WeightUse::kVector);
+    q_bias = load(b, DType::kF32, 1, 1536, WeightUse::kVector);
+    kv_bias = load(b, DType::kF32, 1, 256, WeightUse::kVector);
+    for (int i = 0; i < kLayers; ++i) {
+      const DType more = i % 2 ? DType::kQ6_K : DType::kQ4_K;  // Q4_K_M keeps half of the v and down matrices in Q6_K
+      layers.push_back({load(b, DType::kQ4_K, 1536, kHidden), load(b, DType::kQ4_K, 256, kHidden), load(b, more, 256, kHidden),
+                        load(b, DType::kQ4_K, kHidden, 1536), load(b, DType::kQ4_K, kFfn, kHidden), load(b, DType::kQ4_K, kFfn, kHidden),
+                        load(b, more, kHidden, kFfn)});
+    }
+    x = b.make_activation(kHidden, ActivationUse::kResidual);
+    normed = b.make_activation(kHidden, ActivationUse::kOperand);
+    q = b.make_activation(1536, ActivationUse::kQuery);
+    attended = b.make_activation(1536, ActivationUse::kOperand);
+    ffn = b.make_activation(kFfn, ActivationUse::kOperand);
+    b.reserve(kMaxRows, kMaxOutputs, kVocabulary);
+    b.allocate_kv({kLayers, 2, 128, DType::kF16}, blocks);
+  }
+
+  void step(const Batch& batch) {
+    Backend& b = *backend;
+    b.begin_step(batch);
+    b.embed(*table, 1.0f, *x);
+    Rope rope;
+    rope.dimensions = 128;
+    for (int i = 0; i < kLayers; ++i) {
+      const Layer& l = layers[static_cast<size_t>(i)];
+      b.rms_norm(*x, *norm, 1e-6f, false, *normed);
+      b.qkv_rope_store(*normed, {.q = l.q.get(), .k = l.k.get(), .v = l.v.get(), .q_bias = q_bias.get(), .k_bias = kv_bias.get(), .v_bias = kv_bias.get()},
+                       kShape, rope, i, *q);
+      b.paged_attention(*q, kShape, {}, i, *attended);
+      b.linear(*attended, *l.o, nullptr, true, *x);
+      b.rms_norm(*x, *norm, 1e-6f, false, *normed);
+      b.gated_mlp(*normed, *l.gate, *l.up, GateActivation::kSilu, *ffn);
+      b.linear(*ffn, *l.down, nullptr, true, *x);
+    }
+    b.logits(*x, *norm, 1e-6f, *head, 0.0f);
+    b.wait();
+    for (size_t i = 0; i < batch.output_rows.size(); ++i) benchmark::DoNotOptimize(b.argmax(static_cast<int>(i)));
+  }
+
+  struct Layer {
+    WeightHandle q, k, v, o, gate, up, down;
+  };
+  std::unique_ptr<Backend> backend;
+  WeightHandle table, head, norm, q_bias, kv_bias;
+  std::vector<Layer> layers;
+  ActivationHandle x, normed, q, attended, ffn;
+};
+
+void Step(benchmark::State& state, bool prefill) {
+  const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
+  static Model model(4096);
+  DecodeBatch decode(rows, context, prefill);
+  for (int32_t& token : decode.batch.tokens) token %= 1024;
+  for (auto _ : state) model.step(decode.batch);
+  const double layers = 28.0 * 1536 * (1536 + 256 + 256 + 1536 + 3 * 8960), head = 1536.0 * 151936;
+  report(state, 979e6, layers * rows + head * static_cast<double>(decode.batch.output_rows.size()), rows);
+}
+BENCHMARK_CAPTURE(Step, Decode, false)->ArgNames({"rows", "context"})->Args({1, 16})->Args({1, 3500})->Args({4, 16})->Args({8, 16})->Args({16, 16})
+    ->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(2);
+BENCHMARK_CAPTURE(Step, Prefill, true)->ArgNames({"rows", "context"})->Args({128, 0})->Args({512, 0})->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace carronade
+
+BENCHMARK_MAIN();

@@ -1,0 +1,78 @@
+// The AVX-512 kernels once more, over SIMDe's portable versions of the intrinsics: their logic is tested on every processor, slowly.
+#if __has_include(<simde/x86/avx512.h>)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "backend/cpu/kernels.h"
+#define CARRONADE_INLINE inline  // forced inlining of emulated intrinsics would compile for minutes
+#define CARRONADE_LAMBDA_INLINE
+#include "backend/cpu/vector_support.h"
+
+// Intrinsics that SIMDe 0.7.4 lacks, by Intel's description of them.
+#ifndef _MM_FROUND_NO_EXC
+#define _MM_FROUND_NO_EXC SIMDE_MM_FROUND_NO_EXC
+#endif
+template <typename To, typename FromElement, typename ToElement, typename From, typename Convert>
+static To convert_lanes(From from, Convert convert) {
+  FromElement in[16];
+  ToElement out[16];
+  static_assert(sizeof in == sizeof from && sizeof out == sizeof(To));
+  std::memcpy(in, &from, sizeof in);
+  for (int i = 0; i < 16; ++i) out[i] = convert(in[i]);
+  To to;
+  std::memcpy(&to, out, sizeof to);
+  return to;
+}
+static __m512i widen_s8(__m128i x) { return convert_lanes<__m512i, int8_t, int32_t>(x, [](int8_t v) { return v; }); }
+static __m512i widen_u8(__m128i x) { return convert_lanes<__m512i, uint8_t, int32_t>(x, [](uint8_t v) { return v; }); }
+static __m512i widen_u16(__m256i x) { return convert_lanes<__m512i, uint16_t, int32_t>(x, [](uint16_t v) { return v; }); }
+static __m512 int_to_float(__m512i x) {
+  return convert_lanes<__m512, int32_t, float>(x, [](int32_t v) { return static_cast<float>(v); });
+}
+static __m512i float_to_int(__m512 x) {  // to nearest even; the indefinite integer for what does not fit
+  return convert_lanes<__m512i, float, int32_t>(
+      x, [](float v) { return v >= -0x1p31f && v < 0x1p31f ? static_cast<int32_t>(std::nearbyint(v)) : INT32_MIN; });
+}
+static __m512 half_lanes_to_float(__m256i x) { return convert_lanes<__m512, uint16_t, float>(x, carronade::half_to_float); }
+static __m256i float_lanes_to_half(__m512 x) { return convert_lanes<__m256i, float, uint16_t>(x, carronade::float_to_half); }
+#define _mm512_cvtepi8_epi32 widen_s8
+#define _mm512_cvtepu8_epi32 widen_u8
+#define _mm512_cvtepu16_epi32 widen_u16
+#define _mm512_cvtepi32_ps int_to_float
+#define _mm512_cvtps_epi32 float_to_int
+#define _mm512_cvtph_ps half_lanes_to_float
+#define _mm512_cvtps_ph(x, rounding) float_lanes_to_half(x)
+
+namespace carronade::cpu {
+namespace {
+#include "backend/cpu/prelude_inl.h"
+#include "backend/cpu/vector_avx512.h"
+#include "backend/cpu/matmul_inl.h"
+#include "backend/cpu/elementwise_inl.h"
+#include "backend/cpu/attention_inl.h"
+#include "backend/cpu/table_inl.h"
+}  // namespace
+
+const Kernels* avx512_simde_kernels() {
+  static constexpr Kernels kTable = make_table("avx512_simde");
+  return &kTable;
+}
+
+}  // namespace carronade::cpu
+
+#else
+
+#include "backend/cpu/kernels.h"
+
+namespace carronade::cpu {
+const Kernels* avx512_simde_kernels() { return nullptr; }
+}  // namespace carronade::cpu
+#endif

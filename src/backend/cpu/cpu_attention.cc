@@ -1,0 +1,336 @@
+// Rotation, the paged KV cache and attention over it.
+//
+// A block of the cache holds, for each layer and KV head, a piece of keys and a piece of values of 16 positions (kernels.h draws them).
+// A long context is cut into splits of kSplit positions, always at the same places. A row's splits are computed each for itself and merged
+// in order, whether one worker does them one after another or several do them at once: the bits are the same.
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+
+#include "backend/cpu/cpu_backend.h"
+#include "base/error.h"
+
+namespace carronade::cpu {
+namespace {
+
+constexpr int kSplit = 256;                              // positions
+constexpr int kSplitBlocks = kSplit / kBlockPositions;
+constexpr int kTaskQueries = 48;                         // query vectors of a task: 48 · 128 floats of sums stay in L1 or L2
+constexpr size_t kPartialFloats = 4u << 20;              // room for splits that run at once; pages come when touched
+
+// q8_0: 32 values of one position as bytes, `pitch` apart, and their scale.
+void quantize_group(const float* x, int8_t* q, int pitch, uint16_t* scale) {
+  float largest = 0.0f;
+  for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
+  *scale = float_to_half(std::min(largest / 127.0f, 65504.0f));
+  const float d = half_to_float(*scale), inverse = d > 0 ? 1.0f / d : 0.0f;
+  for (int i = 0; i < 32; ++i) q[i * pitch] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
+}
+
+void rotate(float* x, const Rope& rope, const float* cos, const float* sin) {
+  const int pairs = rope.dimensions / 2;
+  const bool halves = rope.pairing == Rope::Pairing::kHalves;
+  for (int i = 0; i < pairs; ++i) {
+    float& a = x[halves ? i : 2 * i];
+    float& b = x[halves ? i + pairs : 2 * i + 1];
+    const float first = a * cos[i] - b * sin[i], second = a * sin[i] + b * cos[i];
+    a = first;
+    b = second;
+  }
+}
+
+bool same(const Rope& a, const Rope& b) {
+  return a.pairing == b.pairing && a.dimensions == b.dimensions && a.base == b.base && a.magnitude == b.magnitude &&
+         a.frequency_scale == b.frequency_scale;
+}
+
+AttentionPartial partial_at(float* p, int queries) { return {p, p + queries, p + 2 * queries}; }
+size_t partial_floats(int queries, int head_dim) { return static_cast<size_t>(queries) * static_cast<size_t>(head_dim + 2); }
+
+}  // namespace
+
+void CpuBackend::allocate_kv(const KvLayout& layout, int blocks) {
+  if (layout.dtype != DType::kF16 && layout.dtype != DType::kF32 && layout.dtype != DType::kQ8_0) {
+    throw_error(ErrorCode::kUnsupported, "the CPU backend keeps KV as F16, F32 or Q8_0, not as {}", info(layout.dtype).name);
+  }
+  if (layout.dtype == DType::kQ8_0 && layout.head_dim % 32 != 0) {
+    throw_error(ErrorCode::kUnsupported, "KV in Q8_0 needs heads of a multiple of 32, and this model's have {}", layout.head_dim);
+  }
+  kv_layout_ = layout;
+  kv_format_ = layout.dtype == DType::kF16 ? KvFormat::kF16 : layout.dtype == DType::kF32 ? KvFormat::kF32 : KvFormat::kQ8_0;
+  block_bytes_ = block_bytes(layout);
+  piece_bytes_ = kBlockPositions * row_bytes(layout.dtype, layout.head_dim);
+  kv_ = HugeMemory(block_bytes_ * static_cast<size_t>(blocks));
+  kv_account_ = Account(memory_in_use_);
+  kv_account_.set(kv_.size());
+}
+
+std::byte* CpuBackend::kv_piece(BlockId block, int layer, int head, int which) const {
+  const auto index = static_cast<size_t>((layer * kv_layout_.kv_heads + head) * 2 + which);
+  return kv_.data() + static_cast<size_t>(block) * block_bytes_ + index * piece_bytes_;
+}
+
+void CpuBackend::copy_blocks(std::span<const BlockCopy> copies) {
+  for (const BlockCopy& copy : copies) {
+    std::memcpy(kv_.data() + static_cast<size_t>(copy.to) * block_bytes_, kv_.data() + static_cast<size_t>(copy.from) * block_bytes_,
+                block_bytes_);
+  }
+}
+
+void CpuBackend::read_blocks(std::span<const BlockId> blocks, std::span<std::byte> out) {
+  assert(out.size() == blocks.size() * block_bytes_);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::memcpy(out.data() + i * block_bytes_, kv_.data() + static_cast<size_t>(blocks[i]) * block_bytes_, block_bytes_);
+  }
+}
+
+void CpuBackend::write_blocks(std::span<const BlockId> blocks, std::span<const std::byte> in) {
+  assert(in.size() == blocks.size() * block_bytes_);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    std::memcpy(kv_.data() + static_cast<size_t>(blocks[i]) * block_bytes_, in.data() + i * block_bytes_, block_bytes_);
+  }
+}
+
+// ---- Rotation and storing
+
+// Made once a step: every layer asks for the same one.
+const CpuBackend::RopeTable& CpuBackend::rope_table(const Rope& rope) {
+  for (size_t i = 0; i < ropes_in_use_; ++i) {
+    if (same(ropes_[i].rope, rope)) return ropes_[i];
+  }
+  if (ropes_in_use_ == ropes_.size()) ropes_.emplace_back();
+  RopeTable& table = ropes_[ropes_in_use_++];
+  table.rope = rope;
+  const auto pairs = static_cast<size_t>(rope.dimensions / 2);
+  const size_t count = batch_->positions.size() * pairs;
+  table.cos.resize(count);
+  table.sin.resize(count);
+  for (size_t i = 0; i < pairs; ++i) {
+    const double scale = rope.frequency_scale.empty() ? 1.0 : static_cast<double>(rope.frequency_scale[i]);
+    const double frequency = scale * std::pow(static_cast<double>(rope.base), -2.0 * static_cast<double>(i) / rope.dimensions);
+    for (size_t r = 0; r < batch_->positions.size(); ++r) {
+      const double angle = static_cast<double>(batch_->positions[r]) * frequency;
+      table.cos[r * pairs + i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
+      table.sin[r * pairs + i] = static_cast<float>(std::sin(angle)) * rope.magnitude;
+    }
+  }
+  return table;
+}
+
+// One position of one KV head into slot `slot` of its block.
+void CpuBackend::store_kv(const float* k, const float* v, std::byte* keys, std::byte* values, int slot) {
+  const int n = kv_layout_.head_dim;
+  if (kv_format_ == KvFormat::kF32) {
+    for (int d = 0; d < n; ++d) std::memcpy(keys + 4 * (kBlockPositions * d + slot), k + d, 4);
+    std::memcpy(values + 4 * static_cast<ptrdiff_t>(slot * n), v, 4 * static_cast<size_t>(n));
+    return;
+  }
+  if (kv_format_ == KvFormat::kF16) {
+    uint16_t half[32];
+    for (int d = 0; d < n; d += 32) {
+      const int count = std::min(32, n - d);
+      kernels_.to_half(k + d, count, half);
+      for (int i = 0; i < count; ++i) std::memcpy(keys + 2 * (kBlockPositions * (d + i) + slot), half + i, 2);
+    }
+    kernels_.to_half(v, n, reinterpret_cast<uint16_t*>(values) + static_cast<ptrdiff_t>(slot * n));
+    return;
+  }
+  auto* key_scales = reinterpret_cast<uint16_t*>(keys + kBlockPositions * n);
+  auto* value_scales = reinterpret_cast<uint16_t*>(values + kBlockPositions * n);
+  for (int d = 0; d < n; d += 32) {
+    quantize_group(k + d, reinterpret_cast<int8_t*>(keys) + kBlockPositions * d + slot, kBlockPositions,
+                   key_scales + kBlockPositions * (d / 32) + slot);
+    quantize_group(v + d, reinterpret_cast<int8_t*>(values) + slot * n + d, 1, value_scales + kBlockPositions * (d / 32) + slot);
+  }
+}
+
+void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope, int layer,
+                                Activation& q) {
+  assert(shape.kv_heads == kv_layout_.kv_heads && shape.head_dim == kv_layout_.head_dim && layer < kv_layout_.layers);
+  CpuActivation& query = cast(q);
+  query.prepare(max_rows_, true, false);
+  const int dim = shape.head_dim, heads = shape.heads + 2 * shape.kv_heads;
+  const int64_t stride = whole_groups(static_cast<int64_t>(heads) * dim);
+  float* projected = projected_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
+  project_qkv(cast(in), weights, projected, stride);
+
+  const RopeTable* table = rope.dimensions > 0 ? &rope_table(rope) : nullptr;
+  const float* norms[2] = {weights.q_norm ? cast(*weights.q_norm).vector() : nullptr,
+                           weights.k_norm ? cast(*weights.k_norm).vector() : nullptr};
+  const auto finish_row = [&](const SequenceRows& sequence, int64_t r) {
+    float* row = projected + r * stride;
+    const int64_t pair = r * (rope.dimensions / 2);
+    for (int head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      float* x = row + static_cast<ptrdiff_t>(head) * dim;
+      const float* norm = norms[head < shape.heads ? 0 : 1];
+      if (norm) kernels_.rms_norm_row(x, norm, weights.norm_epsilon, dim, x);
+      if (table) rotate(x, rope, table->cos.data() + pair, table->sin.data() + pair);
+    }
+    std::copy_n(row, static_cast<size_t>(shape.heads) * static_cast<size_t>(dim), query.row(r));
+    const int position = batch_->positions[static_cast<size_t>(r)], slot = position % kBlockPositions;
+    const BlockId block = sequence.block_table[static_cast<size_t>(position / kBlockPositions)];
+    const float* k = row + static_cast<ptrdiff_t>(shape.heads) * dim;
+    const float* v = k + static_cast<ptrdiff_t>(shape.kv_heads) * dim;
+    for (int head = 0; head < shape.kv_heads; ++head, k += dim, v += dim) {
+      store_kv(k, v, kv_piece(block, layer, head, 0), kv_piece(block, layer, head, 1), slot);
+    }
+  };
+  team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
+    auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), begin,
+                                     [](int64_t row, const SequenceRows& s) { return row < s.first_row; }) - 1;
+    for (int64_t r = begin; r < end; ++r) {
+      while (r >= sequence->first_row + sequence->rows) ++sequence;
+      finish_row(*sequence, r);
+    }
+  });
+}
+
+// ---- Attention
+
+// Tasks of up to kTaskQueries query vectors, each with the splits that any of its rows sees.
+void CpuBackend::plan_attention(const AttentionShape& shape, const AttentionOptions& options) {
+  tasks_.clear();
+  const int group = shape.heads / shape.kv_heads, rows_each = std::max(1, kTaskQueries / group);
+  for (const SequenceRows& sequence : batch_->sequences) {
+    for (int row = 0; row < sequence.rows; row += rows_each) {
+      const int count = std::min(rows_each, sequence.rows - row), position = sequence.first_position + row;
+      const int first = options.window > 0 ? std::max(0, position - options.window + 1) : 0;
+      const int end = options.mask == AttentionMask::kCausal ? position + count : sequence.first_position + sequence.rows;
+      const int first_split = first / kSplit, splits = (end + kSplit - 1) / kSplit - first_split;
+      for (int head = 0; head < shape.kv_heads; ++head) {
+        tasks_.push_back({&sequence, sequence.first_row + row, count, head, first_split, splits, -1});
+      }
+    }
+  }
+}
+
+// Splits [first_split, first_split + splits) of a task into `total`; with `merge` onto what is there.
+void CpuBackend::attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape, const AttentionOptions& options,
+                        int layer, int first_split, int splits, const AttentionPartial& total, bool merge, int worker) {
+  const int group = shape.heads / shape.kv_heads, dim = shape.head_dim, queries = task.rows * group;
+  std::vector<const float*>& pointers = query_pointers_[static_cast<size_t>(worker)];
+  std::vector<int64_t>& bounds = query_bounds_[static_cast<size_t>(worker)];
+  pointers.resize(static_cast<size_t>(queries));
+  bounds.resize(2 * static_cast<size_t>(queries));
+  const SequenceRows& sequence = *task.sequence;
+  for (int r = 0; r < task.rows; ++r) {
+    const int64_t position = sequence.first_position + (task.first_row - sequence.first_row) + r;
+    const int64_t begin = options.window > 0 ? std::max<int64_t>(0, position - options.window + 1) : 0;
+    const int64_t end = options.mask == AttentionMask::kCausal ? position + 1 : sequence.first_position + sequence.rows;
+    for (int g = 0; g < group; ++g) {
+      const auto i = static_cast<size_t>(r * group + g);
+      pointers[i] = q.row(task.first_row + r) + static_cast<ptrdiff_t>(task.kv_head * group + g) * dim;
+      bounds[i] = begin;
+      bounds[static_cast<size_t>(queries) + i] = end;
+    }
+  }
+  const float scale = options.scale != 0.0f ? options.scale : 1.0f / std::sqrt(static_cast<float>(dim));
+  float* scratch = attended_.data() + static_cast<size_t>(worker) * attended_each_;
+  const AttentionPartial one = partial_at(scratch, queries);
+  for (int s = first_split; s < first_split + splits; ++s) {
+    const std::byte* keys[kSplitBlocks];
+    const std::byte* values[kSplitBlocks];
+    const int64_t last_block = (bounds.back() + kBlockPositions - 1) / kBlockPositions;
+    const int blocks = static_cast<int>(std::min<int64_t>(kSplitBlocks, last_block - static_cast<int64_t>(s) * kSplitBlocks));
+    for (int b = 0; b < blocks; ++b) {
+      const BlockId block = sequence.block_table[static_cast<size_t>(s * kSplitBlocks + b)];
+      keys[b] = kv_piece(block, layer, task.kv_head, 0);
+      values[b] = kv_piece(block, layer, task.kv_head, 1);
+    }
+    const AttentionSpan span{keys,  values, blocks, static_cast<int64_t>(s) * kSplit, dim, queries, pointers.data(), bounds.data(),
+                             bounds.data() + queries, scale, options.soft_cap};
+    kernels_.attention[static_cast<int>(kv_format_)](span, merge ? one : total);
+    if (!merge) return;  // one split, straight to its place
+    for (int i = 0; i < queries; ++i) {
+      const int64_t at = static_cast<int64_t>(i) * dim;
+      kernels_.merge_partial(total.max + i, total.sum + i, total.out + at, one.max[i], one.sum[i], one.out + at, dim);
+    }
+  }
+}
+
+void CpuBackend::finish_attention(const AttentionTask& task, const AttentionShape& shape, const AttentionPartial& total,
+                                  CpuActivation& out) {
+  const int group = shape.heads / shape.kv_heads, dim = shape.head_dim;
+  for (int i = 0; i < task.rows * group; ++i) {
+    float* to = out.row(task.first_row + i / group) + static_cast<ptrdiff_t>(task.kv_head * group + i % group) * dim;
+    for (int d = 0; d < dim; ++d) to[d] = total.out[static_cast<ptrdiff_t>(i) * dim + d] / total.sum[i];
+  }
+}
+
+void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
+                                 Activation& out) {
+  CpuActivation& result = cast(out);
+  prepare_operand(result);
+  result.prepare(max_rows_, true, false);
+  plan_attention(shape, options);
+  const int group = shape.heads / shape.kv_heads, dim = shape.head_dim;
+  const int most = std::max(1, kTaskQueries / group) * group;
+  attended_each_ = 2 * partial_floats(most, dim) + 16;
+  attended_.ensure(attended_each_ * static_cast<size_t>(team_.threads()));
+
+  // With few tasks over long contexts (decoding), splits run at once and are merged afterwards; otherwise one worker does a task's splits.
+  size_t need = 0, items = 0;
+  for (AttentionTask& task : tasks_) {
+    task.partial = static_cast<int64_t>(need);
+    need += static_cast<size_t>(task.splits) * partial_floats(task.rows * group, dim);
+    items += static_cast<size_t>(task.splits);
+  }
+  const bool apart = items > tasks_.size() && tasks_.size() < 8 * static_cast<size_t>(team_.threads()) && need <= kPartialFloats &&
+                     team_.threads() > 1;
+  const auto start_total = [&](float* p, int queries) {
+    const AttentionPartial total = partial_at(p, queries);
+    std::fill_n(total.max, queries, kNothingSeen);
+    std::fill_n(total.sum, queries, 0.0f);
+    std::fill_n(total.out, static_cast<size_t>(queries) * static_cast<size_t>(dim), 0.0f);
+    return total;
+  };
+  const auto total_of = [&](int worker, int queries) {
+    return start_total(attended_.data() + static_cast<size_t>(worker) * attended_each_ + partial_floats(most, dim), queries);
+  };
+  const auto count = static_cast<int64_t>(tasks_.size());
+  if (apart) {
+    float* partials = partials_.ensure(kPartialFloats);
+    team_.run(static_cast<int64_t>(items), 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t item = begin; item < end; ++item) {
+        int64_t split = item;
+        const AttentionTask* task = tasks_.data();
+        while (split >= task->splits) split -= (task++)->splits;
+        const int queries = task->rows * group;
+        float* at = partials + task->partial + split * static_cast<int64_t>(partial_floats(queries, dim));
+        attend(*task, cast(q), shape, options, layer, task->first_split + static_cast<int>(split), 1, partial_at(at, queries), false, worker);
+      }
+    });
+    team_.run(count, 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t t = begin; t < end; ++t) {
+        const AttentionTask& task = tasks_[static_cast<size_t>(t)];
+        const int queries = task.rows * group;
+        const AttentionPartial total = total_of(worker, queries);
+        for (int s = 0; s < task.splits; ++s) {
+          const AttentionPartial one = partial_at(partials + task.partial + s * static_cast<int64_t>(partial_floats(queries, dim)), queries);
+          for (int i = 0; i < queries; ++i) {
+            const int64_t at = static_cast<int64_t>(i) * dim;
+            kernels_.merge_partial(total.max + i, total.sum + i, total.out + at, one.max[i], one.sum[i], one.out + at, dim);
+          }
+        }
+        finish_attention(task, shape, total, result);
+      }
+    });
+  } else {
+    team_.run(count, 1, [&](int64_t begin, int64_t end, int worker) {
+      for (int64_t t = begin; t < end; ++t) {
+        const AttentionTask& task = tasks_[static_cast<size_t>(t)];
+        const AttentionPartial total = total_of(worker, task.rows * group);
+        attend(task, cast(q), shape, options, layer, task.first_split, task.splits, total, true, worker);
+        finish_attention(task, shape, total, result);
+      }
+    });
+  }
+  if (wants_int8_) {
+    team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) kernels_.quantize_row(result.row(r), result.columns(), result.quantized().row(r));
+    });
+  }
+}
+
+}  // namespace carronade::cpu

@@ -1,0 +1,253 @@
+// Everything that multiplies by a packed matrix.
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+
+#include "backend/cpu/cpu_backend.h"
+
+namespace carronade::cpu {
+namespace {
+
+// Panels a worker takes at a time: an eighth of its share, so that one that is put aside holds up little.
+int64_t grain_of(int64_t count, int threads) { return std::clamp<int64_t>(count / (8 * threads), 1, 64); }
+
+void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bool accumulate, float* out, int64_t stride) {
+  const int64_t at = part.panel * kPanelRows;
+  const int width = static_cast<int>(std::min<int64_t>(kPanelRows, outputs - at));
+  for (int c = 0; c < part.columns; ++c) {
+    const float* y = part.y + kPanelRows * c;
+    float* row = out + (part.first + c) * stride + at;
+    for (int r = 0; r < width; ++r) {
+      const float value = bias ? y[r] + bias[at + r] : y[r];
+      row[r] = accumulate ? row[r] + value : value;
+    }
+  }
+}
+
+}  // namespace
+
+void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns, int worker,
+                               float* y) {
+  const std::byte* data = weight.panel(panel);
+  if (runs_on_int8(weight)) {
+    kernels_.matmul[static_cast<int>(weight.layout)](data, in.quantized().row(first), columns, y);
+    return;
+  }
+  Layout layout = weight.layout;
+  if (is_integer(layout)) {  // float activations: the panel's exact values
+    float* values = panels_.data() + static_cast<size_t>(worker) * (panels_.size() / static_cast<size_t>(team_.threads()));
+    for (int64_t step = 0; step * kStepColumns < weight.columns(); ++step) {
+      unpack_step(layout, data, weight.columns(), step, values + step * kStepColumns * kPanelRows);
+    }
+    data = reinterpret_cast<const std::byte*>(values);
+    layout = Layout::kF32;
+  }
+  kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts](data, in.row(first), in.stride, weight.columns(), columns, false, y);
+}
+
+// Calls finish(index of the weight, PanelOutput) for every panel of every weight and every tile of rows.
+template <typename Finish>
+void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows, Finish&& finish) {
+  int64_t panels = 0, widest = 0;
+  for (const CpuWeight* weight : weights) {
+    assert(weight->columns() == in.columns());
+    panels += weight->panels();
+    if (!runs_on_int8(*weight) && is_integer(weight->layout)) widest = std::max(widest, weight->columns());
+  }
+  if (widest > 0) panels_.ensure(static_cast<size_t>(team_.threads()) * static_cast<size_t>(whole_groups(widest)) * kPanelRows);
+  // A tile of rows stays in L2 while the panels pass by.
+  const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns;
+  team_.run(tiles * panels, grain_of(tiles * panels, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
+    alignas(64) float y[kTileColumns * kPanelRows];
+    for (int64_t item = begin; item < end; ++item) {
+      const int first = static_cast<int>(item / panels) * kTileColumns;
+      int64_t panel = item % panels;
+      size_t w = 0;
+      while (panel >= weights[w]->panels()) panel -= weights[w++]->panels();
+      const int columns = std::min(kTileColumns, rows - first);
+      compute_panel(*weights[w], panel, in, first, columns, worker, y);
+      finish(w, PanelOutput{panel, first, columns, y});
+    }
+  });
+}
+
+void CpuBackend::multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate, float* out,
+                               int64_t stride) {
+  const std::array<const CpuWeight*, 1> weights{&weight};
+  multiply(weights, in, rows, [&](size_t, const PanelOutput& part) {
+    write_panel(part, weight.rows(), bias, accumulate, out, stride);
+  });
+}
+
+void CpuBackend::linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate, Activation& out) {
+  CpuActivation& result = cast(out);
+  assert(result.use == ActivationUse::kResidual && weight.rows() == out.columns());
+  result.prepare(max_rows_, true, false);
+  multiply_into(cast(weight), cast(in), rows(), bias ? cast(*bias).vector() : nullptr, accumulate, result.row(0), result.stride);
+  add_adapters(weight, cast(in), result.row(0), result.stride);
+}
+
+// ---- The gated MLP: each item makes 32 outputs, so that they can be rounded as a group at once.
+
+void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation, Activation& out) {
+  const CpuActivation& x = cast(in);
+  const CpuWeight& g = cast(gate);
+  const CpuWeight& u = cast(up);
+  CpuActivation& result = cast(out);
+  assert(g.rows() == u.rows() && g.rows() == out.columns() && g.columns() == x.columns() && u.columns() == x.columns());
+  prepare_operand(result);
+  const bool unpacked = is_integer(g.layout) != runs_on_int8(g) || is_integer(u.layout) != runs_on_int8(u);
+  if (unpacked || batch_adapts(gate) || batch_adapts(up)) return gated_mlp_apart(x, g, u, activation, result);
+
+  const int n = rows();
+  const int64_t groups = whole_groups(g.rows()) / kStepColumns, tiles = (n + kTileColumns - 1) / kTileColumns;
+  const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
+  team_.run(tiles * groups, grain_of(tiles * groups, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
+    alignas(64) float gates[2][kTileColumns * kPanelRows], ups[2][kTileColumns * kPanelRows];
+    for (int64_t item = begin; item < end; ++item) {
+      const int first = static_cast<int>(item / groups) * kTileColumns, columns = std::min(kTileColumns, n - first);
+      const int64_t group = item % groups;
+      const int halves = 2 * group + 1 < g.panels() ? 2 : 1;
+      for (int h = 0; h < halves; ++h) {
+        compute_panel(g, 2 * group + h, x, first, columns, worker, gates[h]);
+        compute_panel(u, 2 * group + h, x, first, columns, worker, ups[h]);
+      }
+      const int width = static_cast<int>(std::min<int64_t>(kStepColumns, g.rows() - group * kStepColumns));
+      for (int c = 0; c < columns; ++c) {
+        alignas(64) float gate_row[kStepColumns], up_row[kStepColumns];
+        for (int h = 0; h < halves; ++h) {
+          std::copy_n(gates[h] + kPanelRows * c, kPanelRows, gate_row + kPanelRows * h);
+          std::copy_n(ups[h] + kPanelRows * c, kPanelRows, up_row + kPanelRows * h);
+        }
+        activate(gate_row, up_row, width);
+        if (wants_floats_) std::copy_n(gate_row, width, result.row(first + c) + group * kStepColumns);
+        if (wants_int8_) {
+          QuantizedRows part = result.quantized().row(first + c);
+          part = {part.q + 32 * group, part.scale + group, part.sum + group, part.half_sum + 2 * group, part.k};
+          kernels_.quantize_row(gate_row, width, part);
+        }
+      }
+    }
+  });
+}
+
+// The same values in three passes, for adapters, which come between the products and the activation.
+void CpuBackend::gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate, const CpuWeight& up, GateActivation activation,
+                                 CpuActivation& out) {
+  const int64_t stride = out.stride;
+  float* gates = gates_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
+  float* ups = ups_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
+  multiply_into(gate, in, rows(), nullptr, false, gates, stride);
+  multiply_into(up, in, rows(), nullptr, false, ups, stride);
+  add_adapters(gate, in, gates, stride);
+  add_adapters(up, in, ups, stride);
+  const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      activate(gates + r * stride, ups + r * stride, out.columns());
+      if (wants_floats_) std::copy_n(gates + r * stride, out.columns(), out.row(r));
+      if (wants_int8_) kernels_.quantize_row(gates + r * stride, out.columns(), out.quantized().row(r));
+    }
+  });
+}
+
+// ---- Adapters: y += scale * B (A x), in float.
+
+bool CpuBackend::batch_adapts(const Weight& weight) const {
+  if (adapters_.empty()) return false;
+  return std::any_of(batch_->sequences.begin(), batch_->sequences.end(), [&](const SequenceRows& sequence) {
+    return sequence.adapter != kNoAdapter && adapters_.contains({sequence.adapter, &weight});
+  });
+}
+
+// Rows [first, first + count) of `in`, to rows from out_first on of `out`.
+void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first, float* out,
+                             int64_t stride) {
+  const CpuWeight& a = cast(*adapter.a);
+  const CpuWeight& b = cast(*adapter.b);
+  const int64_t rank = whole_groups(a.rows());
+  float* low = low_rank_.ensure(static_cast<size_t>(std::max(max_rows_, max_outputs_)) * static_cast<size_t>(rank));
+  const auto kernel = kernels_.matmul_float[static_cast<int>(Layout::kF32) - kIntegerLayouts];
+  const auto tiles = (count + kTileColumns - 1) / kTileColumns;
+  const auto pass = [&](const CpuWeight& weight, const float* x, int64_t x_stride, auto&& write) {
+    team_.run(tiles * weight.panels(), 1, [&](int64_t begin, int64_t end, int) {
+      alignas(64) float y[kTileColumns * kPanelRows];
+      for (int64_t item = begin; item < end; ++item) {
+        const int row = static_cast<int>(item / weight.panels()) * kTileColumns, columns = std::min(kTileColumns, count - row);
+        kernel(weight.panel(item % weight.panels()), x + row * x_stride, x_stride, weight.columns(), columns, false, y);
+        write(PanelOutput{item % weight.panels(), row, columns, y});
+      }
+    });
+  };
+  pass(a, in.row(first), in.stride, [&](const PanelOutput& part) { write_panel(part, a.rows(), nullptr, false, low, rank); });
+  pass(b, low, rank, [&](const PanelOutput& part) {
+    float scaled[kTileColumns * kPanelRows];
+    for (int i = 0; i < kPanelRows * part.columns; ++i) scaled[i] = adapter.scale * part.y[i];
+    write_panel({part.panel, part.first, part.columns, scaled}, b.rows(), nullptr, true, out + out_first * stride, stride);
+  });
+}
+
+void CpuBackend::add_adapters(const Weight& weight, const CpuActivation& in, float* out, int64_t stride) {
+  if (adapters_.empty()) return;
+  for (const SequenceRows& sequence : batch_->sequences) {
+    const auto found = adapters_.find({sequence.adapter, &weight});
+    if (sequence.adapter == kNoAdapter || found == adapters_.end()) continue;
+    add_adapter(found->second, in, sequence.first_row, sequence.rows, sequence.first_row, out, stride);
+  }
+}
+
+// ---- Logits
+
+void CpuBackend::logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) {
+  const int count = static_cast<int>(batch_->output_rows.size());
+  assert(count <= max_outputs_ && head.rows() == vocabulary_);
+  if (count == 0) return;
+  if (!normalized_ || normalized_->columns() != x.columns()) {
+    normalized_ = std::make_unique<CpuActivation>(x.columns(), ActivationUse::kOperand, memory_in_use_);
+  }
+  normalized_->prepare(max_outputs_, true, wants_int8_);
+  team_.run(count, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) {
+      kernels_.rms_norm_row(cast(x).row(batch_->output_rows[static_cast<size_t>(i)]), cast(norm).vector(), epsilon, x.columns(),
+                            normalized_->row(i));
+      if (wants_int8_) kernels_.quantize_row(normalized_->row(i), x.columns(), normalized_->quantized().row(i));
+    }
+  });
+  multiply_into(cast(head), *normalized_, count, nullptr, false, logits_.data(), logits_stride_);
+  add_logit_adapters(head);
+  if (soft_cap != 0.0f) {
+    team_.run(count, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin * logits_stride_; i < end * logits_stride_; ++i) {
+        logits_.data()[i] = soft_cap * std::tanh(logits_.data()[i] / soft_cap);
+      }
+    });
+  }
+}
+
+void CpuBackend::add_logit_adapters(const Weight& head) {
+  if (!batch_adapts(head)) return;
+  for (const SequenceRows& sequence : batch_->sequences) {
+    const auto found = adapters_.find({sequence.adapter, &head});
+    if (sequence.adapter == kNoAdapter || found == adapters_.end()) continue;
+    const auto& outputs = batch_->output_rows;
+    const auto first = std::lower_bound(outputs.begin(), outputs.end(), sequence.first_row);
+    const auto last = std::lower_bound(first, outputs.end(), sequence.first_row + sequence.rows);
+    const int at = static_cast<int>(first - outputs.begin()), count = static_cast<int>(last - first);
+    if (count > 0) add_adapter(found->second, *normalized_, at, count, at, logits_.data(), logits_stride_);
+  }
+}
+
+// ---- Queries, keys and values (rotation and storing are in cpu_attention.cc)
+
+void CpuBackend::project_qkv(const CpuActivation& in, const QkvWeights& weights, float* out, int64_t stride) {
+  const std::array<const CpuWeight*, 3> matrices{&cast(*weights.q), &cast(*weights.k), &cast(*weights.v)};
+  const std::array<const Weight*, 3> biases{weights.q_bias, weights.k_bias, weights.v_bias};
+  const std::array<int64_t, 3> starts{0, weights.q->rows(), weights.q->rows() + weights.k->rows()};
+  multiply(matrices, in, rows(), [&](size_t w, const PanelOutput& part) {
+    write_panel(part, matrices[w]->rows(), biases[w] ? cast(*biases[w]).vector() : nullptr, false, out + starts[w], stride);
+  });
+  for (size_t w = 0; w < 3; ++w) add_adapters(*matrices[w], in, out + starts[w], stride);
+}
+
+}  // namespace carronade::cpu

@@ -1,0 +1,27 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/vector_support.h"
+
+namespace carronade::cpu {
+namespace {
+#include "backend/cpu/prelude_inl.h"
+#include "backend/cpu/vector_avx2.h"
+#include "backend/cpu/matmul_inl.h"
+#include "backend/cpu/elementwise_inl.h"
+#include "backend/cpu/attention_inl.h"
+#include "backend/cpu/table_inl.h"
+}  // namespace
+
+const Kernels& avx2_kernels() {
+  static constexpr Kernels kTable = make_table("avx2");
+  return kTable;
+}
+
+}  // namespace carronade::cpu
+
+#endif

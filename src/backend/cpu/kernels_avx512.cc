@@ -1,0 +1,33 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/vector_support.h"
+
+// GCC 12 takes its own _mm512_undefined_ps for a use.
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+namespace carronade::cpu {
+namespace {
+#include "backend/cpu/prelude_inl.h"
+#include "backend/cpu/vector_avx512.h"
+#include "backend/cpu/matmul_inl.h"
+#include "backend/cpu/elementwise_inl.h"
+#include "backend/cpu/attention_inl.h"
+#include "backend/cpu/table_inl.h"
+}  // namespace
+
+const Kernels& avx512_kernels() {
+  static constexpr Kernels kTable = make_table("avx512");
+  return kTable;
+}
+
+}  // namespace carronade::cpu
+
+#endif

@@ -1,0 +1,366 @@
+// Body of the integer and float matmuls, compiled once for each ISA: the includer has opened an unnamed namespace in which `V` is the
+// ISA's vector traits (see vector_avx2.h). No include guard and no inline function of a shared header on purpose: code made for one ISA
+// must not be linked into another's.
+//
+// For every layout a Reader says how step j of the current chunk is unpacked:
+//   w(i, v)   tile i (0…7: columns 4i…4i+3 of each row), vector v of the panel's 16 rows, as unsigned bytes (signed for kByte)
+//   ws(j, v)  the scale of the step's sum, as float lanes             wm(j, v)  what the sum of activations is multiplied by (kHasMin)
+// and the traits' dots<Reader, C>() makes exact integer sums of it. Then y += a_scale * (ws * dot) and y += wm * a_sum, step by step.
+
+template <int I>
+CARRONADE_INLINE V::I read_nibbles(const std::byte* tiles, int v) {
+  const V::I pair = V::load(tiles + 64 * (I % 4) + V::kBytes * v);
+  if constexpr (I < 4) return V::bits_and(pair, V::set_bytes(15));
+  else return V::bits_and(V::template shift_right<4>(pair), V::set_bytes(15));
+}
+
+// Bit 4 of tile I's values, from the one-bit tile.
+template <int I>
+CARRONADE_INLINE V::I read_fifth(const std::byte* tile, int v) {
+  const V::I bits = V::load(tile + V::kBytes * v);
+  if constexpr (I < 4) return V::bits_and(V::template shift_left<4 - I>(bits), V::set_bytes(16));
+  else return V::bits_and(V::template shift_right<I - 4>(bits), V::set_bytes(16));
+}
+
+// Bits 4-5 of tile I's values, from the two-bit tiles.
+template <int I>
+CARRONADE_INLINE V::I read_two(const std::byte* tiles, int v) {
+  const V::I bits = V::load(tiles + 64 * (I / 4) + V::kBytes * v);
+  if constexpr (I % 4 < 2) return V::bits_and(V::template shift_left<4 - 2 * (I % 4)>(bits), V::set_bytes(48));
+  else return V::bits_and(V::template shift_right<2 * (I % 4) - 4>(bits), V::set_bytes(48));
+}
+
+template <bool kFifth>
+struct ReadQ45K {
+  static constexpr Range kRange = kFifth ? Range::kFive : Range::kNibble;
+  static constexpr bool kHasMin = true, kTwoScales = false;
+  const std::byte* chunk;
+  V::F d[V::kVectors], dmin[V::kVectors];
+
+  CARRONADE_INLINE ReadQ45K(const std::byte* panel, int64_t) : chunk(panel) {}
+  CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) {
+    chunk = panel + c * (kFifth ? kQ5KChunkBytes : kQ4KChunkBytes);
+    for (int v = 0; v < V::kVectors; ++v) {
+      d[v] = V::load_half(chunk + 2 * V::kLanes * v);
+      dmin[v] = V::negate(V::load_half(chunk + 32 + 2 * V::kLanes * v));
+    }
+  }
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    const V::I low = read_nibbles<I>(chunk + (kFifth ? kQ5KNibbles : kQ4KNibbles) + 256 * j, v);
+    if constexpr (kFifth) return V::bits_or(low, read_fifth<I>(chunk + kQ5KFifth + 64 * j, v));
+    else return low;
+  }
+  CARRONADE_INLINE V::F ws(int j, int v) const {
+    return V::mul(d[v], V::load_u8(chunk + kQ45KScales + 16 * j + V::kLanes * v));
+  }
+  CARRONADE_INLINE V::F wm(int j, int v) const {
+    return V::mul(dmin[v], V::load_u8(chunk + kQ45KMins + 16 * j + V::kLanes * v));
+  }
+};
+
+struct ReadQ6K {
+  static constexpr Range kRange = Range::kSix;
+  static constexpr bool kHasMin = false, kTwoScales = false;
+  const std::byte* chunk;
+  V::F d[V::kVectors];
+
+  CARRONADE_INLINE ReadQ6K(const std::byte* panel, int64_t) : chunk(panel) {}
+  CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) {
+    chunk = panel + c * kQ6KChunkBytes;
+    for (int v = 0; v < V::kVectors; ++v) d[v] = V::load_half(chunk + kQ6KHalf + 2 * V::kLanes * v);
+  }
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    return V::bits_or(read_nibbles<I>(chunk + kQ6KNibbles + 256 * j, v), read_two<I>(chunk + kQ6KTwo + 128 * j, v));
+  }
+  CARRONADE_INLINE const std::byte* scales(int j) const { return chunk + 32 * j; }
+  CARRONADE_INLINE V::F ws(int, int v) const { return d[v]; }
+  CARRONADE_INLINE V::F wm(int, int) const { return V::zero(); }
+};
+
+// Plane layouts. kOffset: what the unsigned values stand above the true ones.
+template <Layout kLayout>
+struct ReadPlanes {
+  static constexpr bool kHasPlaneMin = kLayout == Layout::kQ4_1 || kLayout == Layout::kQ5_1;
+  static constexpr bool kFifth = kLayout == Layout::kQ5_0 || kLayout == Layout::kQ5_1;
+  static constexpr bool kIsByte = kLayout == Layout::kQ8_0 || kLayout == Layout::kS8;
+  static constexpr Range kRange = kIsByte ? Range::kByte : kFifth ? Range::kFive : Range::kNibble;
+  static constexpr bool kHasMin = !kIsByte, kTwoScales = false;
+  static constexpr int kOffset = kLayout == Layout::kQ4_0 ? 8 : kLayout == Layout::kQ5_0 ? 16 : 0;
+  static constexpr int kQBytes = kIsByte ? 512 : 256;
+  const std::byte *d, *m, *fifth, *q;
+
+  CARRONADE_INLINE ReadPlanes(const std::byte* panel, int64_t steps) : d(panel) {
+    const size_t scales = (static_cast<size_t>(steps) * (kLayout == Layout::kS8 ? 64 : 32) + 63) / 64 * 64;
+    m = d + scales;
+    fifth = m + (kHasPlaneMin ? scales : 0);
+    q = fifth + (kFifth ? static_cast<size_t>(steps) * 64 : 0);
+    d_ = d, m_ = m, fifth_ = fifth, q_ = q;
+  }
+  CARRONADE_INLINE void seek(const std::byte*, int64_t c) {
+    d = d_ + c * kChunkSteps * (kLayout == Layout::kS8 ? 64 : 32);
+    m = m_ + c * kChunkSteps * 32;
+    fifth = fifth_ + c * kChunkSteps * 64;
+    q = q_ + c * kChunkSteps * kQBytes;
+  }
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    if constexpr (kIsByte) {
+      return V::load(q + 512 * j + 64 * I + V::kBytes * v);
+    } else {
+      const V::I low = read_nibbles<I>(q + 256 * j, v);
+      if constexpr (kFifth) return V::bits_or(low, read_fifth<I>(fifth + 64 * j, v));
+      else return low;
+    }
+  }
+  CARRONADE_INLINE V::F ws(int j, int v) const {
+    if constexpr (kLayout == Layout::kS8) return V::load_float(d + 64 * j + 4 * V::kLanes * v);
+    else return V::load_half(d + 32 * j + 2 * V::kLanes * v);
+  }
+  CARRONADE_INLINE V::F wm(int j, int v) const {
+    if constexpr (kHasPlaneMin) return V::load_half(m + 32 * j + 2 * V::kLanes * v);
+    else return V::mul(ws(j, v), V::set(-static_cast<float>(kOffset)));
+  }
+
+ private:
+  const std::byte *d_, *m_, *fifth_, *q_;
+};
+
+struct ReadU8 {
+  static constexpr Range kRange = Range::kNibble;  // Q2_K's values are below 4
+  static constexpr bool kHasMin = true, kTwoScales = true;
+  const std::byte *d, *m, *q;
+
+  CARRONADE_INLINE ReadU8(const std::byte* panel, int64_t steps)
+      : d(panel), m(panel + 128 * steps), q(panel + 256 * steps), d_(d), m_(m), q_(q) {}
+  CARRONADE_INLINE void seek(const std::byte*, int64_t c) {
+    d = d_ + c * kChunkSteps * 128;
+    m = m_ + c * kChunkSteps * 128;
+    q = q_ + c * kChunkSteps * 512;
+  }
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    return V::load(q + 512 * j + 64 * I + V::kBytes * v);
+  }
+  CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_float(d + 64 * j + 4 * V::kLanes * v); }  // j counts half steps here
+  CARRONADE_INLINE V::F wm(int j, int v) const { return V::negate(V::load_float(m + 64 * j + 4 * V::kLanes * v)); }
+
+ private:
+  const std::byte *d_, *m_, *q_;
+};
+
+// A chunk unpacked once for many columns: what the layout's own reader would give, byte for byte.
+struct alignas(64) UnpackedChunk {
+  std::byte bytes[kChunkSteps][8][64];
+  std::byte scales[kChunkSteps][32];  // kSix: two signed bytes a row
+  float ws[2 * kChunkSteps][16], wm[2 * kChunkSteps][16];
+};
+
+template <Range kValues, bool kMin, bool kTwo>
+struct ReadUnpacked {
+  static constexpr Range kRange = kValues;
+  static constexpr bool kHasMin = kMin, kTwoScales = kTwo;
+  const UnpackedChunk& chunk;
+
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    return V::load(chunk.bytes[j][I] + V::kBytes * v);
+  }
+  CARRONADE_INLINE const std::byte* scales(int j) const { return chunk.scales[j]; }
+  CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_float(chunk.ws[j] + V::kLanes * v); }
+  CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_float(chunk.wm[j] + V::kLanes * v); }
+};
+
+template <typename Reader>
+CARRONADE_INLINE void unpack_chunk(const Reader& reader, int steps, UnpackedChunk& chunk) {
+  for (int j = 0; j < steps; ++j) {
+    unroll<8>([&](auto i) CARRONADE_LAMBDA_INLINE {
+      for (int v = 0; v < V::kVectors; ++v) V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
+    });
+    if constexpr (Reader::kRange == Range::kSix) {
+      for (int b = 0; b < 32; ++b) chunk.scales[j][b] = reader.scales(j)[b];
+    }
+  }
+  for (int j = 0; j < (Reader::kTwoScales ? 2 : 1) * steps; ++j) {
+    for (int v = 0; v < V::kVectors; ++v) {
+      V::store_float(chunk.ws[j] + V::kLanes * v, reader.ws(j, v));
+      if constexpr (Reader::kHasMin) V::store_float(chunk.wm[j] + V::kLanes * v, reader.wm(j, v));
+    }
+  }
+}
+
+// Where C columns' activations of a chunk lie.
+template <int C>
+struct ColumnPointers {
+  const int8_t* q[C];
+  const float* scale[C];
+  const float* sum[C];
+  const int16_t* half_sum[C];
+};
+
+template <int C>
+CARRONADE_INLINE ColumnPointers<C> columns_at(const QuantizedRows& a, int column, int64_t chunk) {
+  ColumnPointers<C> p;
+  const int64_t groups = a.k / kStepColumns;
+  for (int c = 0; c < C; ++c) {
+    const int64_t row = column + c, group = row * groups + chunk * kChunkSteps;
+    p.q[c] = a.q + group * kStepColumns;
+    p.scale[c] = a.scale + group;
+    p.sum[c] = a.sum + group;
+    p.half_sum[c] = a.half_sum + 2 * group;
+  }
+  return p;
+}
+
+// y[c] += step j of C columns.
+template <int C, typename Reader>
+CARRONADE_INLINE void add_step(const Reader& reader, int j, const ColumnPointers<C>& a, V::F (&y)[C][V::kVectors]) {
+  if constexpr (Reader::kTwoScales) {
+    V::I dot[2][C][V::kVectors];
+    V::template half_dots<C>(reader, j, a, dot);
+    for (int h = 0; h < 2; ++h) {
+      for (int v = 0; v < V::kVectors; ++v) {
+        const V::F ws = reader.ws(2 * j + h, v), wm = reader.wm(2 * j + h, v);
+        for (int c = 0; c < C; ++c) {
+          const V::F scale = V::set(a.scale[c][j]);
+          const V::F half_sum = V::mul(scale, V::set(static_cast<float>(a.half_sum[c][2 * j + h])));
+          y[c][v] = V::fma(V::mul(V::to_float(dot[h][c][v]), ws), scale, y[c][v]);
+          y[c][v] = V::fma(wm, half_sum, y[c][v]);
+        }
+      }
+    }
+  } else {
+    V::I dot[C][V::kVectors];
+    V::template dots<C>(reader, j, a, dot);
+    for (int v = 0; v < V::kVectors; ++v) {
+      const V::F ws = reader.ws(j, v);
+      for (int c = 0; c < C; ++c) y[c][v] = V::fma(V::mul(V::to_float(dot[c][v]), ws), V::set(a.scale[c][j]), y[c][v]);
+      if constexpr (Reader::kHasMin) {
+        const V::F wm = reader.wm(j, v);
+        for (int c = 0; c < C; ++c) y[c][v] = V::fma(wm, V::set(a.sum[c][j]), y[c][v]);
+      }
+    }
+  }
+}
+
+// Few columns: unpacked in registers, y kept there over all of K.
+template <int C, typename Reader>
+void matmul_direct(const std::byte* panel, const QuantizedRows& a, int column, float* y) {
+  const int64_t steps = a.k / kStepColumns;
+  Reader reader(panel, steps);
+  V::F sum[C][V::kVectors];
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) sum[c][v] = V::zero();
+  }
+  for (int64_t chunk = 0; chunk * kChunkSteps < steps; ++chunk) {
+    reader.seek(panel, chunk);
+    const ColumnPointers<C> p = columns_at<C>(a, column, chunk);
+    const int64_t left = steps - chunk * kChunkSteps;
+    const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
+    for (int j = 0; j < count; ++j) add_step<C>(reader, j, p, sum);
+  }
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
+  }
+}
+
+template <int C, typename Reader>
+void add_chunk(const Reader& reader, int steps, const QuantizedRows& a, int column, int64_t chunk, float* y) {
+  const ColumnPointers<C> p = columns_at<C>(a, column, chunk);
+  V::F sum[C][V::kVectors];
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) sum[c][v] = V::load_float(y + 16 * (column + c) + V::kLanes * v);
+  }
+  for (int j = 0; j < steps; ++j) add_step<C>(reader, j, p, sum);
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
+  }
+}
+
+// Calls f(Index<C>, first column) over [0, n) in groups of at most kMost, as even as can be.
+template <int kMost, typename F>
+CARRONADE_INLINE void for_column_groups(int n, F&& f) {
+  int column = 0;
+  for (int groups = (n + kMost - 1) / kMost; groups > 0; --groups) {
+    const int size = (n - column + groups - 1) / groups;
+    unroll<kMost>([&](auto i) CARRONADE_LAMBDA_INLINE {
+      if (size == i.value + 1) f(Index<i.value + 1>{}, column);
+    });
+    column += size;
+  }
+}
+
+template <typename Reader>
+void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
+  if (n <= V::kDirectColumns) {
+    for_column_groups<V::kDirectColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
+    return;
+  }
+  const int64_t steps = a.k / kStepColumns;
+  Reader reader(panel, steps);
+  for (int i = 0; i < 16 * n; i += V::kLanes) V::store_float(y + i, V::zero());
+  UnpackedChunk unpacked;
+  for (int64_t chunk = 0; chunk * kChunkSteps < steps; ++chunk) {
+    reader.seek(panel, chunk);
+    const int64_t left = steps - chunk * kChunkSteps;
+    const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
+    unpack_chunk(reader, count, unpacked);
+    const ReadUnpacked<Reader::kRange, Reader::kHasMin, Reader::kTwoScales> read{unpacked};
+    for_column_groups<V::kColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { add_chunk<c.value>(read, count, a, column, chunk, y); });
+  }
+}
+
+// ---- Float panels
+
+struct ElementF16 {
+  static constexpr int kBytes = 2;
+  static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_half(p); }
+};
+struct ElementBF16 {
+  static constexpr int kBytes = 2;
+  static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_bfloat(p); }
+};
+struct ElementF32 {
+  static constexpr int kBytes = 4;
+  static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_float(p); }
+};
+
+// Two sums a column, over even and odd k, so that a single column does not wait for each addition.
+template <int C, typename E>
+void add_float_columns(const std::byte* panel, const float* x, int64_t stride, int64_t k, bool add, float* y) {
+  V::F sum[2][C][V::kVectors];
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) sum[0][c][v] = sum[1][c][v] = V::zero();
+  }
+  int64_t i = 0;
+  for (; i + 2 <= k; i += 2) {
+    unroll<2>([&](auto odd) CARRONADE_LAMBDA_INLINE {
+      for (int v = 0; v < V::kVectors; ++v) {
+        const V::F w = E::load(panel + E::kBytes * (16 * (i + odd.value) + V::kLanes * v));
+        for (int c = 0; c < C; ++c) sum[odd.value][c][v] = V::fma(w, V::set(x[c * stride + i + odd.value]), sum[odd.value][c][v]);
+      }
+    });
+  }
+  if (i < k) {
+    for (int v = 0; v < V::kVectors; ++v) {
+      const V::F w = E::load(panel + E::kBytes * (16 * i + V::kLanes * v));
+      for (int c = 0; c < C; ++c) sum[0][c][v] = V::fma(w, V::set(x[c * stride + i]), sum[0][c][v]);
+    }
+  }
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) {
+      float* out = y + 16 * c + V::kLanes * v;
+      const V::F total = V::add(sum[0][c][v], sum[1][c][v]);
+      V::store_float(out, add ? V::add(V::load_float(out), total) : total);
+    }
+  }
+}
+
+template <typename E>
+void matmul_float(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add, float* y) {
+  int column = 0;
+  for (; column + 3 <= n; column += 3) add_float_columns<3, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
+  if (n - column == 2) add_float_columns<2, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
+  if (n - column == 1) add_float_columns<1, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
+}

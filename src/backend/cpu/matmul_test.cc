@@ -1,0 +1,144 @@
+// The matmul kernels of every instruction set against sums in double over the exact weights and the rounded activations.
+#include <gtest/gtest.h>
+
+#include "backend/cpu/testing.h"
+
+namespace carronade::cpu {
+namespace {
+
+struct Case {
+  const Kernels* kernels;
+  DType dtype;
+};
+
+std::vector<Case> cases(bool integer) {
+  std::vector<Case> result;
+  for (const Kernels* kernels : runnable_kernels()) {
+    for (const DType dtype : all_dtypes()) {
+      if (is_integer(layout_of(dtype)) == integer) result.push_back({kernels, dtype});
+    }
+  }
+  return result;
+}
+std::string case_name(const testing::TestParamInfo<Case>& p) {
+  return test_name(std::string(p.param.kernels->name) + "_" + std::string(info(p.param.dtype).name));
+}
+
+struct alignas(64) Tile {
+  float y[kTileColumns][16];
+};
+
+// |y - exact| against Σ|w a|: float sums over K / 32 steps, each rounded a few times at 2^-24.
+void expect_close(double y, double exact, double magnitude, int64_t columns) {
+  const double tolerance = 6e-8 * (4 + std::sqrt(static_cast<double>(columns) / 4)) * magnitude + 1e-30;
+  ASSERT_NEAR(y, exact, tolerance) << "of " << magnitude;
+}
+
+class IntegerMatmulTest : public testing::TestWithParam<Case> {
+ protected:
+  // One panel of `rows` rows against n columns.
+  void check(int64_t rows, int64_t columns, int n, Fill fill, const std::vector<float>& x) {
+    const auto& [kernels, dtype] = GetParam();
+    std::vector<std::byte> source = random_blocks(dtype, rows, columns, static_cast<uint32_t>(columns + n), fill);
+    source.insert(source.begin(), std::byte{0});
+    const Packed packed(dtype, source.data() + 1, rows, columns);
+    std::vector<float> weights(static_cast<size_t>(rows * columns));
+    dequantize(dtype, source.data() + 1, weights.data(), rows * columns);
+    Quantized a(*kernels, x, n, columns);
+    Tile tile;
+    kernels->matmul[static_cast<int>(packed.layout)](packed.panel(0), a.view(), n, tile.y[0]);
+    for (int c = 0; c < n; ++c) {
+      for (int64_t r = 0; r < rows; ++r) {
+        double exact = 0, magnitude = 0;
+        for (int64_t k = 0; k < columns; ++k) {
+          const auto at = static_cast<size_t>(c * columns + k);
+          const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) * static_cast<double>(a.scale[at / 32]) * a.q[at];
+          exact += product;
+          magnitude += std::fabs(product);
+        }
+        // A min cancels against the products: the sums on the way are larger than the result's terms.
+        ASSERT_NO_FATAL_FAILURE(expect_close(tile.y[c][r], exact, 16 * magnitude, columns)) << "row " << r << " column " << c;
+      }
+      for (int64_t r = rows; r < 16; ++r) ASSERT_EQ(tile.y[c][r], 0.0f);
+    }
+  }
+};
+
+TEST_P(IntegerMatmulTest, MatchesExactSums) {
+  const int block = info(GetParam().dtype).block_elements;
+  check(16, 512, 1, Fill::kRandom, random_floats(512, 1));
+  check(11, 256, 3, Fill::kRandom, random_floats(3 * 256, 2));
+  check(16, 768, 9, Fill::kRandom, random_floats(9 * 768, 3));
+  check(16, 256, 32, Fill::kRandom, random_floats(32 * 256, 4));
+  if (block == 256) return;
+  check(16, 32, 2, Fill::kRandom, random_floats(2 * 32, 5));
+  check(7, 896, 4, Fill::kRandom, random_floats(4 * 896, 6));
+  check(16, 288, 13, Fill::kRandom, random_floats(13 * 288, 7));
+}
+
+TEST_P(IntegerMatmulTest, LargestMagnitudesDoNotOverflow) {
+  for (const float sign : {1.0f, -1.0f}) {
+    for (const int n : {1, 2, 4, 8}) check(16, 2560, n, Fill::kLargest, std::vector<float>(static_cast<size_t>(n) * 2560, sign * 127.0f));
+  }
+  std::vector<float> alternating(8 * 2560);
+  for (size_t i = 0; i < alternating.size(); ++i) alternating[i] = i % 2 ? -127.0f : 127.0f;
+  for (const int n : {1, 2, 4, 8}) check(16, 2560, n, Fill::kLargest, alternating);
+}
+
+// One rule: a row's result does not depend on the rows beside it.
+TEST_P(IntegerMatmulTest, AColumnIsTheSameBitsWhateverTheNumberOfColumns) {
+  const auto& [kernels, dtype] = GetParam();
+  const int64_t columns = info(dtype).block_elements == 256 ? 512 : 416;
+  const std::vector<std::byte> source = random_blocks(dtype, 16, columns, 11);
+  const Packed packed(dtype, source.data(), 16, columns);
+  Quantized a(*kernels, random_floats(static_cast<size_t>(kTileColumns * columns), 12), kTileColumns, columns);
+  const MatmulKernel kernel = kernels->matmul[static_cast<int>(packed.layout)];
+  Tile alone;
+  for (int c = 0; c < kTileColumns; ++c) kernel(packed.panel(0), a.view().row(c), 1, alone.y[c]);
+  for (int n = 2; n <= kTileColumns; ++n) {
+    Tile together;
+    kernel(packed.panel(0), a.view(), n, together.y[0]);
+    ASSERT_EQ(std::memcmp(&together, &alone, sizeof(float) * 16 * static_cast<size_t>(n)), 0) << n << " columns";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, IntegerMatmulTest, testing::ValuesIn(cases(true)), case_name);
+
+class FloatMatmulTest : public testing::TestWithParam<Case> {};
+
+TEST_P(FloatMatmulTest, MatchesExactSumsWhateverTheNumberOfColumns) {
+  const auto& [kernels, dtype] = GetParam();
+  for (const int64_t columns : {1, 31, 64, 897}) {
+    const std::vector<std::byte> source = random_blocks(dtype, 16, columns, 21);
+    const Packed packed(dtype, source.data(), 16, columns);
+    std::vector<float> weights(static_cast<size_t>(16 * columns));
+    dequantize(dtype, source.data(), weights.data(), 16 * columns);
+    const int64_t stride = columns + 3;
+    const std::vector<float> x = random_floats(static_cast<size_t>(8 * stride), 22);
+    const FloatMatmulKernel kernel = kernels->matmul_float[static_cast<int>(packed.layout) - kIntegerLayouts];
+    for (int n = 1; n <= 8; ++n) {
+      Tile together, alone;
+      kernel(packed.panel(0), x.data(), stride, columns, n, false, together.y[0]);
+      for (int c = 0; c < n; ++c) {
+        kernel(packed.panel(0), x.data() + c * stride, stride, columns, 1, false, alone.y[c]);
+        for (int r = 0; r < 16; ++r) {
+          double exact = 0, magnitude = 0;
+          for (int64_t k = 0; k < columns; ++k) {
+            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) * static_cast<double>(x[static_cast<size_t>(c * stride + k)]);
+            exact += product;
+            magnitude += std::fabs(product);
+          }
+          ASSERT_NO_FATAL_FAILURE(expect_close(together.y[c][r], exact, 4 * magnitude, columns));
+        }
+      }
+      ASSERT_EQ(std::memcmp(&together, &alone, sizeof(float) * 16 * static_cast<size_t>(n)), 0) << n << " columns";
+      kernel(packed.panel(0), x.data(), stride, columns, n, true, together.y[0]);
+      ASSERT_EQ(together.y[n - 1][15], 2 * alone.y[n - 1][15]);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, FloatMatmulTest, testing::ValuesIn(cases(false)), case_name);
+
+}  // namespace
+}  // namespace carronade::cpu

@@ -1,0 +1,116 @@
+// What handles of the CPU backend point to.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/layout.h"
+#include "backend/cpu/memory.h"
+
+namespace carronade::cpu {
+
+// Adds bytes to the backend's account for as long as it lives.
+class Account {
+ public:
+  Account() = default;
+  explicit Account(uint64_t& total) : total_(&total) {}
+  Account(const Account&) = delete;
+  Account& operator=(const Account&) = delete;
+  Account(Account&& other) noexcept : total_(std::exchange(other.total_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Account& operator=(Account&& other) noexcept {
+    std::swap(total_, other.total_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+  ~Account() { set(0); }
+
+  void set(uint64_t bytes) {
+    if (total_) *total_ += bytes - bytes_;
+    bytes_ = bytes;
+  }
+
+ private:
+  uint64_t* total_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+// An array that only ever grows, 64-byte aligned. Growing forgets what it held; fresh elements are zero.
+template <typename T>
+class Buffer {
+ public:
+  explicit Buffer(uint64_t& total) : account_(total) {}
+
+  T* ensure(size_t count) {
+    if (count > count_) {
+      memory_ = HugeMemory();
+      memory_ = HugeMemory(count * sizeof(T));
+      count_ = count;
+      account_.set(count * sizeof(T));
+    }
+    return data();
+  }
+  T* data() const { return reinterpret_cast<T*>(memory_.data()); }
+  size_t size() const { return count_; }
+
+ private:
+  HugeMemory memory_;
+  size_t count_ = 0;
+  Account account_;
+};
+
+inline int64_t whole_groups(int64_t columns) { return (columns + kStepColumns - 1) / kStepColumns * kStepColumns; }
+
+class CpuWeight : public Weight {
+ public:
+  CpuWeight(int64_t rows, int64_t columns, WeightUse use, DType dtype, uint64_t& total)
+      : Weight(rows, columns), use(use), dtype(dtype), account(total) {}
+
+  int64_t panels() const { return (rows_ + kPanelRows - 1) / kPanelRows; }
+  const std::byte* panel(int64_t p) const { return memory.data + static_cast<size_t>(p) * panel_size; }
+  const float* vector() const { return reinterpret_cast<const float*>(memory.data); }
+
+  WeightUse use;
+  DType dtype;
+  Layout layout = Layout::kF32;  // kLinear, kTied
+  size_t panel_size = 0;
+  Piece memory;                  // panels; raw rows of the file (kEmbedding); floats (kVector)
+  Account account;
+};
+
+// Rows of float, of int8 (QuantizedRows), or of both.
+class CpuActivation : public Activation {
+ public:
+  CpuActivation(int columns, ActivationUse use, uint64_t& total)
+      : Activation(columns), use(use), stride(whole_groups(columns)), floats(total), q(total), scale(total), sum(total), half_sum(total) {}
+
+  // Room for `rows`, in the forms wanted.
+  void prepare(int rows, bool as_floats, bool as_int8) {
+    const auto n = static_cast<size_t>(rows) * static_cast<size_t>(stride);
+    if (as_floats) floats.ensure(n);
+    if (as_int8) {
+      q.ensure(n);
+      scale.ensure(n / 32);
+      sum.ensure(n / 32);
+      half_sum.ensure(n / 16);
+    }
+  }
+  float* row(int64_t r) const { return floats.data() + r * stride; }
+  QuantizedRows quantized() const { return {q.data(), scale.data(), sum.data(), half_sum.data(), stride}; }
+
+  ActivationUse use;
+  int64_t stride;  // columns rounded up to whole groups of 32
+  Buffer<float> floats;
+  Buffer<int8_t> q;
+  Buffer<float> scale, sum;
+  Buffer<int16_t> half_sum;
+};
+
+inline const CpuWeight& cast(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
+inline const CpuActivation& cast(const Activation& activation) { return static_cast<const CpuActivation&>(activation); }
+inline CpuActivation& cast(Activation& activation) { return static_cast<CpuActivation&>(activation); }
+
+}  // namespace carronade::cpu

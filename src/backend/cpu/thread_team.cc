@@ -1,0 +1,136 @@
+#include "backend/cpu/thread_team.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+#include <utility>
+
+namespace carronade::cpu {
+namespace {
+
+constexpr uint64_t kOpen = 1, kInside = 2, kInsideMask = 0xfffe;
+constexpr int kLoopShift = 16;
+
+// About 40 cycles each, so 2000 are some 25 microseconds: longer than the gap between two ops of a step, shorter than anyone notices.
+constexpr int kSpins = 2000;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// cgroup v2: "max 100000" or "150000 100000" (microseconds of CPU a period). 0 when there is no limit.
+int cgroup_cpus() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
+  return std::max(1, static_cast<int>(std::atof(quota.c_str()) / period + 0.5));
+}
+
+}  // namespace
+
+int usable_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int count = 0;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+  if (count <= 0) count = static_cast<int>(std::thread::hardware_concurrency());
+  if (const int quota = cgroup_cpus(); quota > 0) count = std::min(count, quota);
+  return std::max(1, count);
+}
+
+ThreadTeam::ThreadTeam(int threads) {
+  // More threads than CPUs: whoever spins keeps another from working.
+  spins_ = threads <= usable_cpus() ? kSpins : 0;
+  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+ThreadTeam::~ThreadTeam() {
+  stop_.store(true);
+  wake_.fetch_add(1);
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadTeam::run_erased(int64_t count, int64_t grain, Call call, void* target) {
+  if (count <= 0) return;
+  if (workers_.empty() || count <= grain) {
+    call(target, 0, count, 0);
+    return;
+  }
+  call_ = call;
+  target_ = target;
+  count_ = count;
+  grain_ = std::max<int64_t>(1, grain);
+  next_.store(0, std::memory_order_relaxed);
+  const uint32_t loop = static_cast<uint32_t>(gate_.load(std::memory_order_relaxed) >> kLoopShift) + 1;
+  gate_.store(static_cast<uint64_t>(loop) << kLoopShift | kOpen);
+  wake_.store(loop);
+  if (sleepers_.load() > 0) wake_.notify_all();
+
+  take_items(0);
+  gate_.fetch_and(~kOpen);  // nobody enters from here on; wait for those inside
+  for (int spin = 0; (gate_.load(std::memory_order_acquire) & kInsideMask) != 0; ++spin) {
+    if (spin < spins_ * 4) relax();
+    else std::this_thread::yield();
+  }
+  if (failed_.load(std::memory_order_relaxed)) {
+    failed_.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+}
+
+void ThreadTeam::take_items(int worker) {
+  try {
+    for (;;) {
+      const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+      if (begin >= count_) return;
+      call_(target_, begin, std::min(begin + grain_, count_), worker);
+    }
+  } catch (...) {
+    next_.store(count_, std::memory_order_relaxed);
+    if (!failed_.exchange(true)) failure_ = std::current_exception();
+  }
+}
+
+// Steps through the gate if it is open for a loop not yet seen.
+bool ThreadTeam::enter(uint32_t& seen) {
+  uint64_t gate = gate_.load(std::memory_order_acquire);
+  for (;;) {
+    const uint32_t loop = static_cast<uint32_t>(gate >> kLoopShift);
+    if (loop == seen || (gate & kOpen) == 0) return false;
+    if (gate_.compare_exchange_weak(gate, gate + kInside, std::memory_order_acq_rel)) {
+      seen = loop;
+      return true;
+    }
+  }
+}
+
+void ThreadTeam::work(int worker) {
+  uint32_t seen = 0;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const uint32_t before = wake_.load();
+    bool worked = false;
+    for (int spin = 0; spin <= spins_ && !worked; ++spin) {
+      worked = enter(seen);
+      if (!worked && spin < spins_) relax();
+    }
+    if (worked) {
+      take_items(worker);
+      gate_.fetch_sub(kInside, std::memory_order_release);
+      continue;
+    }
+    sleepers_.fetch_add(1);
+    if (!stop_.load()) wake_.wait(before);
+    sleepers_.fetch_sub(1);
+  }
+}
+
+}  // namespace carronade::cpu

@@ -1,0 +1,73 @@
+#include "backend/cpu/thread_team.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <numeric>
+#include <stdexcept>
+
+namespace carronade::cpu {
+namespace {
+
+class ThreadTeamTest : public testing::TestWithParam<int> {};
+
+TEST_P(ThreadTeamTest, EveryItemIsDoneOnceByAWorkerOfTheTeam) {
+  ThreadTeam team(GetParam());
+  ASSERT_EQ(team.threads(), GetParam());
+  for (const int64_t count : {0, 1, 2, 7, 64, 1000}) {
+    for (const int64_t grain : {1, 3, 2000}) {
+      std::vector<int> done(static_cast<size_t>(count));
+      team.run(count, grain, [&](int64_t begin, int64_t end, int worker) {
+        ASSERT_TRUE(worker >= 0 && worker < team.threads());
+        for (int64_t i = begin; i < end; ++i) ++done[static_cast<size_t>(i)];
+      });
+      EXPECT_EQ(std::count(done.begin(), done.end(), 1), count);
+    }
+  }
+}
+
+TEST_P(ThreadTeamTest, ALoopSeesWhatTheLoopBeforeItWrote) {
+  ThreadTeam team(GetParam());
+  std::vector<int64_t> values(97);
+  for (int64_t round = 1; round <= 3000; ++round) {
+    team.run(97, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {  // reads a neighbour's value of the round before, through another array
+        values[static_cast<size_t>(i)] += 1;
+      }
+    });
+    ASSERT_EQ(std::accumulate(values.begin(), values.end(), int64_t{0}), 97 * round);
+  }
+}
+
+TEST_P(ThreadTeamTest, TheFirstExceptionComesOutAndTheTeamGoesOn) {
+  ThreadTeam team(GetParam());
+  EXPECT_THROW(team.run(100, 1, [](int64_t, int64_t end, int) { if (end > 40) throw std::runtime_error("item"); }), std::runtime_error);
+  std::atomic<int> items{0};
+  team.run(100, 1, [&](int64_t begin, int64_t end, int) { items += static_cast<int>(end - begin); });
+  EXPECT_EQ(items, 100);
+}
+
+// The last two have more threads than any test machine gives them.
+INSTANTIATE_TEST_SUITE_P(Threads, ThreadTeamTest, testing::Values(1, 2, 3, 16, 61), testing::PrintToStringParamName());
+
+TEST(ThreadTeam, AnIdleTeamSleeps) {
+  ThreadTeam team(4);
+  std::atomic<int> items{0};
+  team.run(8, 1, [&](int64_t, int64_t, int) { ++items; });
+  const auto cpu_time = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+  };
+  // CPU time, not wall time: a loaded machine cannot make a sleeping team use any.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const double before = cpu_time();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(cpu_time() - before, 0.05);
+}
+
+TEST(ThreadTeam, ThereIsAtLeastOneCpu) { EXPECT_GE(usable_cpus(), 1); }
+
+}  // namespace
+}  // namespace carronade::cpu

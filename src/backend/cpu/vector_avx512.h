@@ -1,0 +1,110 @@
+// Vector traits for AVX-512 F, BW, VL, DQ and VNNI: a panel's 16 rows are one vector. vpdpbusd sums unsigned weights times signed activations
+// in 32 bits, so nothing can saturate.
+struct V {
+  using I = __m512i;
+  using F = __m512;
+  static constexpr int kVectors = 1;
+  static constexpr int kLanes = 16;
+  static constexpr int kBytes = 64;
+  static constexpr int kColumns = 8;  // 8 sums of products + 8 of floats + weights of 32 registers
+  static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
+  static constexpr int kQueries = 6;        // that read keys and values together
+
+  static CARRONADE_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
+  static CARRONADE_INLINE void store(void* p, I x) { _mm512_storeu_si512(p, x); }
+  static CARRONADE_INLINE I bits_and(I a, I b) { return _mm512_and_si512(a, b); }
+  static CARRONADE_INLINE I bits_or(I a, I b) { return _mm512_or_si512(a, b); }
+  template <int N>
+  static CARRONADE_INLINE I shift_left(I x) {
+    return _mm512_slli_epi16(x, N);
+  }
+  template <int N>
+  static CARRONADE_INLINE I shift_right(I x) {
+    return _mm512_srli_epi16(x, N);
+  }
+  static CARRONADE_INLINE I set_bytes(int byte) { return _mm512_set1_epi8(static_cast<char>(byte)); }
+  static CARRONADE_INLINE I set_4(const int8_t* p) {
+    int word;
+    __builtin_memcpy(&word, p, 4);
+    return _mm512_set1_epi32(word);
+  }
+
+  static CARRONADE_INLINE F zero() { return _mm512_setzero_ps(); }
+  static CARRONADE_INLINE F set(float x) { return _mm512_set1_ps(x); }
+  static CARRONADE_INLINE F load_float(const void* p) { return _mm512_loadu_ps(p); }
+  static CARRONADE_INLINE void store_float(float* p, F x) { _mm512_storeu_ps(p, x); }
+  static CARRONADE_INLINE F load_half(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+  static CARRONADE_INLINE void store_half(void* p, F x) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static CARRONADE_INLINE F load_bfloat(const void* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
+  }
+  static CARRONADE_INLINE F load_u8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  }
+  static CARRONADE_INLINE F load_s8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  }
+  static CARRONADE_INLINE F to_float(I x) { return _mm512_cvtepi32_ps(x); }
+  static CARRONADE_INLINE F negate(F x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
+  static CARRONADE_INLINE F abs(F x) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x); }
+  static CARRONADE_INLINE F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static CARRONADE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+  static CARRONADE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static CARRONADE_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
+  static CARRONADE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static CARRONADE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
+  static CARRONADE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static CARRONADE_INLINE F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static CARRONADE_INLINE F scale_by_power(F x, F n) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
+  }
+  static CARRONADE_INLINE unsigned greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+  static CARRONADE_INLINE unsigned equal(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+  static CARRONADE_INLINE void store_s8(int8_t* p, F x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+  }
+
+  template <int C, int kFirst, int kCount, typename Reader, typename Columns>
+  static CARRONADE_INLINE void sum_tiles(const Reader& reader, int j, const Columns& a, I (&sum)[C][1]) {
+    unroll<kCount>([&](auto i) CARRONADE_LAMBDA_INLINE {
+      constexpr int kTile = kFirst + i.value;
+      I w = reader.template w<kTile>(j, 0);
+      if constexpr (Reader::kRange == Range::kByte) w = _mm512_xor_si512(w, set_bytes(-128));  // + 128, taken off again by the start value
+      for (int c = 0; c < C; ++c) sum[c][0] = _mm512_dpbusd_epi32(sum[c][0], w, set_4(a.q[c] + 32 * j + 4 * kTile));
+    });
+  }
+
+  // kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33 million.
+  template <int C, typename Reader, typename Columns>
+  static CARRONADE_INLINE void dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][1]) {
+    if constexpr (Reader::kRange == Range::kSix) {
+      I half[2][C][1];
+      for (int c = 0; c < C; ++c) {
+        half[0][c][0] = _mm512_set1_epi32(-32 * a.half_sum[c][2 * j]);
+        half[1][c][0] = _mm512_set1_epi32(-32 * a.half_sum[c][2 * j + 1]);
+      }
+      sum_tiles<C, 0, 4>(reader, j, a, half[0]);
+      sum_tiles<C, 4, 4>(reader, j, a, half[1]);
+      const I s0 = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(reader.scales(j))));
+      const I s1 = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(reader.scales(j) + 16)));
+      for (int c = 0; c < C; ++c) {
+        dot[c][0] = _mm512_add_epi32(_mm512_mullo_epi32(half[0][c][0], s0), _mm512_mullo_epi32(half[1][c][0], s1));
+      }
+    } else {
+      for (int c = 0; c < C; ++c) {
+        const int start = Reader::kRange == Range::kByte ? -128 * (a.half_sum[c][2 * j] + a.half_sum[c][2 * j + 1]) : 0;
+        dot[c][0] = _mm512_set1_epi32(start);
+      }
+      sum_tiles<C, 0, 8>(reader, j, a, dot);
+    }
+  }
+
+  template <int C, typename Reader, typename Columns>
+  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[2][C][1]) {
+    for (int c = 0; c < C; ++c) dot[0][c][0] = dot[1][c][0] = _mm512_setzero_si512();
+    sum_tiles<C, 0, 4>(reader, j, a, dot[0]);
+    sum_tiles<C, 4, 4>(reader, j, a, dot[1]);
+  }
+};
