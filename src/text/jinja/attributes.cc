@@ -132,7 +132,10 @@ std::optional<Value> Interpreter::find_attribute(const Value& object, const Valu
 }
 
 Value Interpreter::get_attribute(const Value& object, const Value& name) {
-  if (object.is_undefined()) raise_undefined(object);
+  if (object.is_undefined()) {
+    if (is_internal_attribute(name.as<String>().view())) return unsafe(budget_, object, name.as<String>().view());
+    raise_undefined(object);
+  }
   if (auto attribute = find_attribute(object, name)) return std::move(*attribute);
   if (object.is(Type::kDict)) {
     if (const Value* item = object.as<Dict>().find(name.as<String>().view())) return *item;

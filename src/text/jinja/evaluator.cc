@@ -213,9 +213,7 @@ Value Interpreter::macro_value(const MacroPlan& plan) { return Value(new Macro(b
 
 void Interpreter::exec_call_block(const CallBlockStmt& node) {
   const Value caller = macro_value(node.macro);
-  const Value result = eval_call(static_cast<const CallExpr&>(*node.call), &caller);
-  append_str(*out_, result);
-  budget_.check_size(out_->size());
+  append_string(eval_call(static_cast<const CallExpr&>(*node.call), &caller));
 }
 
 Value Interpreter::eval_filter(const FilterExpr& node, const Value* block_text) {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "text/jinja/codepoints.h"
+#include "text/jinja/interpreter.h"
 #include "text/jinja/unicode.h"
 
 namespace carronade::jinja {
@@ -157,6 +158,10 @@ class Printer {
 
   // Python prints an address here, which no prompt can depend on.
   static std::string opaque_repr(const Value& value) {
+    if (value.is(Type::kMacro)) {
+      const std::string& name = value.as<Macro>().plan.name;
+      return name.empty() ? "<Macro anonymous>" : "<Macro " + repr_text(name) + ">";
+    }
     if (value.is(Type::kFunction)) return fmt::format("<built-in function {}>", value.as<Function>().name);
     return fmt::format("<{} object>", type_name(value));
   }

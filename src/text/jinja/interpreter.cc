@@ -63,6 +63,11 @@ void Interpreter::append(std::string_view text) {
   out_->append(text);
 }
 
+void Interpreter::append_string(const Value& value) {
+  if (!value.is_string()) raise(std::string("sequence item 0: expected str instance, ") + type_name(value) + " found");
+  append(value.as<String>().view());
+}
+
 void Interpreter::enter(const ScopePlan& scope) {
   for (const SlotLoad& load : scope.loads) {
     Value value;
@@ -241,7 +246,7 @@ Interpreter::Flow Interpreter::exec_filter_block(const FilterBlockStmt& node) {
     flow = exec(node.body);
     value = capture.value();
   }
-  if (flow == Flow::kNext) append(str(eval_filter(static_cast<const FilterExpr&>(*node.filter), &value)));
+  if (flow == Flow::kNext) append_string(eval_filter(static_cast<const FilterExpr&>(*node.filter), &value));
   leave(node.scope);
   return flow;
 }

@@ -178,6 +178,8 @@ class Interpreter {
   Value& slot(const VariableRef& ref);
   const Value& context_value(int index);
   void append(std::string_view text);
+  // The result of a call or filter block, which Jinja2 does not convert.
+  void append_string(const Value& value);
 
   const Template& template_;
   const nlohmann::ordered_json& context_;
