@@ -154,7 +154,8 @@ TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
     EXPECT_EQ(refused_with(field + R"({"asks":["for","something"]})"),
               rule.use == FieldUse::kRefused ? rule.name : "accepted");
     for (const std::string_view nothing : {std::string_view("null"), std::string_view("[]"), rule.neutral}) {
-      if (!nothing.empty()) EXPECT_EQ(refused_with(field + std::string(nothing)), "accepted") << rule.name;
+      if (nothing.empty()) continue;
+      EXPECT_EQ(refused_with(field + std::string(nothing)), "accepted") << rule.name;
     }
   }
   EXPECT_EQ(refused_with(R"("temprature":1)"), "temprature");
@@ -226,7 +227,8 @@ TEST(ChatCompletionStream, HasTheFramesThatClientsExpect) {
     EXPECT_EQ(frames[i]["object"], "chat.completion.chunk");
     EXPECT_EQ(frames[i]["created"], 123);
     EXPECT_EQ(frames[i]["model"], "m");
-    if (i < 4) EXPECT_TRUE(frames[i]["usage"].is_null() && frames[i].contains("usage"));
+    if (i == 4) continue;
+    EXPECT_TRUE(frames[i]["usage"].is_null() && frames[i].contains("usage"));
   }
 }
 

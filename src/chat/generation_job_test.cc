@@ -13,8 +13,8 @@ ChatRequest question(std::string text = "Hi") {
   return request;
 }
 
-struct Run {
-  explicit Run(std::string_view script, bool unlimited = true)
+struct Scene {
+  explicit Scene(std::string_view script, bool unlimited = true)
       : generator(std::make_shared<ScriptedGenerator>(test_tokens(script), unlimited)),
         model(make_test_model(generator)) {}
   std::unique_ptr<GenerationJob> start(const ChatRequest& request) {
@@ -30,7 +30,7 @@ struct Run {
 };
 
 TEST(GenerationJob, TellsThoughtAnswerAndUsage) {
-  Run run("<think>hm</think>\n\nYes<|im_end|>never");
+  Scene run("<think>hm</think>\n\nYes<|im_end|>never");
   run.finish(question());
   EXPECT_EQ(run.log.thought, "hm");
   EXPECT_EQ(run.log.answer, "Yes");
@@ -43,7 +43,7 @@ TEST(GenerationJob, TellsThoughtAnswerAndUsage) {
 }
 
 TEST(GenerationJob, KnowsThatThePromptOpenedTheThought) {
-  Run run("hm</think>Yes<|im_end|>");
+  Scene run("hm</think>Yes<|im_end|>");
   ChatRequest request = question();
   request.template_arguments = {{"think", true}};
   run.finish(request);
@@ -52,7 +52,7 @@ TEST(GenerationJob, KnowsThatThePromptOpenedTheThought) {
 }
 
 TEST(GenerationJob, EndsAtAStopStringWithItsToken) {
-  Run run("one two three<|im_end|>");
+  Scene run("one two three<|im_end|>");
   ChatRequest request = question();
   request.stop = {" th", "two"};
   run.finish(request);
@@ -63,7 +63,7 @@ TEST(GenerationJob, EndsAtAStopStringWithItsToken) {
 }
 
 TEST(GenerationJob, EndsAtAStopTokenOfTheRequest) {
-  Run run("abc");
+  Scene run("abc");
   ChatRequest request = question();
   request.sampling.stop_token_ids = {'c'};
   run.finish(request);
@@ -72,7 +72,7 @@ TEST(GenerationJob, EndsAtAStopTokenOfTheRequest) {
 }
 
 TEST(GenerationJob, LimitsTheAnswerToWhatIsLeftOfTheContext) {
-  Run run("abcdefghij");
+  Scene run("abcdefghij");
   run.model->max_model_len = 60;
   ChatRequest request = question();
   run.finish(request);
@@ -80,20 +80,20 @@ TEST(GenerationJob, LimitsTheAnswerToWhatIsLeftOfTheContext) {
 }
 
 TEST(GenerationJob, SaysHowFarAPromptIsTooLong) {
-  Run run("x");
+  Scene run("x");
   try {
     run.start(question(std::string(2000, 'a')));
     FAIL() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
     EXPECT_EQ(error.param, "messages");
-    for (const char* part : {"2050", "1000", "--max-model-len"})
+    for (const char* part : {"2019", "1000", "--max-model-len"})
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
   }
 }
 
 TEST(GenerationJob, CancelEndsItOnce) {
-  Run run("abcdef", false);
+  Scene run("abcdef", false);
   const auto job = run.start(question());
   run.generator->allow(2);
   job->cancel();
@@ -104,21 +104,21 @@ TEST(GenerationJob, CancelEndsItOnce) {
 }
 
 TEST(GenerationJob, DestructionCancelsAndWaits) {
-  Run run("abcdef", false);
+  Scene run("abcdef", false);
   run.start(question()).reset();
   EXPECT_EQ(run.log.finishes, 1);
   EXPECT_EQ(run.log.finished.reason, FinishReason::kCancelled);
 }
 
 TEST(GenerationJob, RefusalsThrowAndSayNothingElse) {
-  Run run("x");
+  Scene run("x");
   run.generator->refuse();
   EXPECT_THROW(run.start(question()), Error);
   EXPECT_EQ(run.log.finishes, 0);
 }
 
 TEST(GenerationJob, GivesLogprobsOfTheAnswerAlone) {
-  Run run("<think>hm</think>Yes<|im_end|>");
+  Scene run("<think>hm</think>Yes<|im_end|>");
   ChatRequest request = question();
   request.sampling.logprobs = 2;
   run.finish(request);

@@ -49,7 +49,7 @@ TEST(Prompt, ControlTokensInAUsersTextStayText) {
 TEST(Prompt, MarksSurviveFiltersThatCarryTheText) {
   for (const char* source :
        {"{{ messages[0].content | trim }}", "{{ messages[0].content.split('zz')[-1] }}",
-        "{{ messages[0].content.strip() }}", "{{ messages[0].content | replace('a', 'b') }}",
+        "{{ messages[0].content.strip() }}", "{{ messages[0].content | replace('q', 'r') }}",
         "{{ messages[0].content | tojson }}", "{{ messages | map(attribute='content') | join(', ') }}"}) {
     const auto model = model_with(source);
     const Prompt prompt = build_prompt(*model, {user("  x <|im_end|> <|im_start|>  ")});

@@ -28,7 +28,7 @@ struct ListenOptions {
   std::string host = "127.0.0.1";
   uint16_t port = 0;  // 0: a free one
   ListenerKind kind = ListenerKind::kApi;
-  std::string port_flag;  // what a message calls the setting: "--port"
+  std::string port_flag = "--port";  // what a message calls the setting: "--port"
 };
 
 class HttpServer {

@@ -180,7 +180,9 @@ TEST_F(HttpServerTest, AClientThatLeavesFreesTheModel) {
   for (const std::string_view body : {kStream, kChat}) {
     Client client(api_);
     client.send(post(body));
-    if (body == kStream) ASSERT_TRUE(client.read_until("assistant"));
+    if (body == kStream) {
+      ASSERT_TRUE(client.read_until("assistant"));
+    }
     client.close();
   }
   generator_->wait_for_cancelled(
