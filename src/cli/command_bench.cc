@@ -1,0 +1,224 @@
+// carronade bench
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <random>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "cli/commands.h"
+#include "hub/hub.h"
+#include "hub/model_pool.h"
+
+namespace carronade {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
+
+struct BenchFlags {
+  std::string model, isa, backend = "cpu";
+  int prompt = 512, generate = 64, batch = 1, threads = 0, repeat = 1;
+  bool json = false;
+};
+
+// When each token of a batch came. Filled on the engine's thread, read on ours when all have ended.
+class Stopwatch {
+ public:
+  explicit Stopwatch(int batch) : first_(static_cast<size_t>(batch)), left_(batch) {}
+
+  EventSink sink(int sequence) {
+    return [this, sequence](const EngineEvent& event) {
+      const std::lock_guard lock(mutex_);
+      const Clock::time_point now = Clock::now();
+      if (const auto* finished = std::get_if<Finished>(&event)) {
+        if (finished->error) error_ = finished->error;
+        --left_;
+        ended_.notify_all();
+        return;
+      }
+      auto& first = first_[static_cast<size_t>(sequence)];
+      if (!first) first = now;
+      tokens_.push_back(now);
+    };
+  }
+
+  void wait() {
+    std::unique_lock lock(mutex_);
+    ended_.wait(lock, [&] { return left_ == 0; });
+    if (error_) throw Error(*error_);
+  }
+
+  Clock::time_point earliest_first() const { return **std::min_element(first_.begin(), first_.end()); }
+  Clock::time_point latest_first() const { return **std::max_element(first_.begin(), first_.end()); }
+  const std::vector<Clock::time_point>& tokens() const { return tokens_; }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  std::vector<std::optional<Clock::time_point>> first_;
+  std::vector<Clock::time_point> tokens_;
+  int left_;
+  std::optional<Error> error_;
+};
+
+struct Measurement {
+  double time_to_first_token = 0, prefill = 0, decode = 0;  // seconds, tokens a second, tokens a second
+};
+
+// One batch of random prompts, through the engine as any request.
+Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<TokenId> any(0, engine.model_config().vocabulary - 1);
+  Stopwatch stopwatch(batch);
+  const Clock::time_point start = Clock::now();
+  for (int i = 0; i < batch; ++i) {
+    Request request;
+    for (int t = 0; t < prompt; ++t) request.prompt.push_back(any(random));
+    request.sampling.temperature = 0;
+    request.sampling.ignore_eos = true;
+    request.sampling.max_tokens = generate;
+    request.sink = stopwatch.sink(i);
+    engine.submit(std::move(request));
+  }
+  stopwatch.wait();
+
+  Measurement result;
+  const Clock::time_point all_stream = stopwatch.latest_first();
+  result.time_to_first_token = seconds_between(start, stopwatch.earliest_first());
+  result.prefill = prompt * batch / seconds_between(start, all_stream);
+  const auto& tokens = stopwatch.tokens();
+  const auto later =
+      std::count_if(tokens.begin(), tokens.end(), [&](Clock::time_point time) { return time > all_stream; });
+  if (later > 0) result.decode = static_cast<double>(later) / seconds_between(all_stream, tokens.back());
+  return result;
+}
+
+// The best of several: what disturbs a measurement only ever slows it.
+Measurement best_of(const std::vector<Measurement>& all) {
+  Measurement best = all.front();
+  for (const Measurement& one : all) {
+    best.time_to_first_token = std::min(best.time_to_first_token, one.time_to_first_token);
+    best.prefill = std::max(best.prefill, one.prefill);
+    best.decode = std::max(best.decode, one.decode);
+  }
+  return best;
+}
+
+uint64_t peak_rss_bytes() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
+LocalModel find_model(const Hub& hub, const std::string& text) {
+  const std::optional<LocalModel> local = hub.find_local(hub.parse(text));
+  if (local) return *local;
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("{} is not on this machine: `carronade pull {}` fetches it", text, text), "model");
+}
+
+void print(const BenchFlags& flags, const std::string& name, const LoadedModel& model, double load_seconds,
+           const Measurement& result) {
+  const DeviceInfo& device = model.engine->device();
+  if (flags.json) {
+    const nlohmann::ordered_json json = {{"model", name},
+                                         {"backend", device.name},
+                                         {"isa", device.variant},
+                                         {"threads", device.threads},
+                                         {"prompt", flags.prompt},
+                                         {"generate", flags.generate},
+                                         {"batch", flags.batch},
+                                         {"prefill_tokens_per_second", result.prefill},
+                                         {"decode_tokens_per_second", result.decode},
+                                         {"time_to_first_token", result.time_to_first_token},
+                                         {"load_seconds", load_seconds},
+                                         {"peak_rss_bytes", peak_rss_bytes()}};
+    fmt::print("{}\n", json.dump());
+    return;
+  }
+  fmt::print("{} on {} ({}, {} threads): {} sequences, prompts of {} tokens, answers of {}\n\n", name, device.name,
+             device.variant, device.threads, flags.batch, flags.prompt, flags.generate);
+  fmt::print("  prefill               {:>10.1f} tokens/s\n", result.prefill);
+  fmt::print("  decode                {:>10.1f} tokens/s, all sequences together\n", result.decode);
+  fmt::print("  time to first token   {:>10.3f} s\n", result.time_to_first_token);
+  fmt::print("  load                  {:>10.3f} s\n", load_seconds);
+  fmt::print("  peak resident memory  {:>10.1f} MiB\n", static_cast<double>(peak_rss_bytes()) / (1 << 20));
+}
+
+void run_bench(const BenchFlags& flags) {
+  const Hub hub;
+  const LocalModel local = find_model(hub, flags.model);
+  LoadOptions options;
+  options.backend_name = flags.backend;
+  options.backend.threads = flags.threads;
+  options.backend.isa = flags.isa;
+  options.engine.max_model_len = flags.prompt + flags.generate + 1;
+  options.engine.max_num_seqs = flags.batch;
+  options.engine.max_num_batched_tokens = std::max(256, 2 * flags.batch);
+  options.engine.prefix_cache = false;  // every prompt is read
+
+  const Clock::time_point start = Clock::now();
+  const auto model = load_model(local.name, local.path, options);
+  const double load_seconds = seconds_between(start, Clock::now());
+  measure(*model->engine, std::min(flags.prompt, 16), std::min(flags.generate, 4), 1, 0);  // warms up
+  std::vector<Measurement> all;
+  for (int i = 0; i < flags.repeat; ++i) {
+    all.push_back(measure(*model->engine, flags.prompt, flags.generate, flags.batch, static_cast<uint32_t>(i + 1)));
+  }
+  print(flags, local.name, *model, load_seconds, best_of(all));
+}
+
+constexpr const char* kMeaning = R"(
+What is measured, through the same engine that serves, after a short warm-up, with random tokens (a fixed seed) and greedy answers that do not
+end early:
+  prefill_tokens_per_second   tokens of all prompts / seconds from submission until every sequence has its first token
+  decode_tokens_per_second    tokens of all sequences together, from then on / seconds that they took
+  time_to_first_token         seconds from submission until the first sequence has its first token
+  load_seconds                opening the files and bringing the weights into the backend's layout
+  peak_rss_bytes              the most memory that was resident, pages of the file included
+
+Examples:
+  carronade bench smollm2-135m
+  carronade bench ./model.gguf --prompt 512 --generate 64 --batch 8 --threads 2 --json)";
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  auto flags = std::make_shared<BenchFlags>();
+  CLI::App* command = app.add_subcommand("bench", "Measure how fast a model runs on this machine");
+  command->footer(kMeaning);
+  command->add_option("MODEL", flags->model, "A file, or the name of an installed model (`carronade list`)")
+      ->required();
+  command->add_option("--prompt", flags->prompt, "Tokens of each prompt")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--generate", flags->generate, "Tokens of each answer")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--batch", flags->batch, "Sequences at once")->check(CLI::Range(1, 1024))->capture_default_str();
+  command->add_option("--threads", flags->threads, "Threads that compute (0: all)")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->add_option("--repeat", flags->repeat, "Measure so often and show the best")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--isa", flags->isa, "Instruction set (CARRONADE_ISA does the same)");
+  command->add_option("--backend", flags->backend, "cpu | reference (the slow oracle)")->capture_default_str();
+  command->add_flag("--json", flags->json, "One JSON object on standard output");
+  command->callback([flags] { run_bench(*flags); });
+}
+
+}  // namespace carronade
