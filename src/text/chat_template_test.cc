@@ -19,7 +19,8 @@ std::string render(std::string_view source, const Json& context = Json::object()
 }
 
 // The message of the error that rendering ends in.
-std::string refusal(std::string_view source, const Json& context = Json::object(), ErrorCode code = ErrorCode::kInvalidArgument) {
+std::string refusal(std::string_view source, const Json& context = Json::object(),
+                    ErrorCode code = ErrorCode::kInvalidArgument) {
   try {
     const std::string text = render(source, context);
     ADD_FAILURE() << "rendered: " << text.substr(0, 200);
@@ -39,23 +40,29 @@ class Renders : public testing::TestWithParam<Case> {};
 
 // Every expectation here was printed by Jinja2 3.1.6 in transformers' environment.
 TEST_P(Renders, AsJinja2Does) {
-  const Json context = {{"s", "Hello"}, {"l", {3, 1, 2}}, {"d", {{"b", 1}, {"a", "x"}}}, {"n", 7}, {"x", "context"},
-                        {"messages", {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", nullptr}}}}};
+  const Json context = {
+      {"s", "Hello"},
+      {"l", {3, 1, 2}},
+      {"d", {{"b", 1}, {"a", "x"}}},
+      {"n", 7},
+      {"x", "context"},
+      {"messages", {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", nullptr}}}}};
   EXPECT_EQ(render(GetParam().source, context), GetParam().expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Values, Renders,
-    testing::Values(Case{"{{ [1, 1.0, 'it\\'s', none, true, {'k': (1,)}] }}", "[1, 1.0, \"it's\", None, True, {'k': (1,)}]"},
-                    Case{"{{ 7 // -2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }}", "-4 2 3.5 1024 0.5"},
-                    Case{"{{ 1e16 }} {{ 0.1 + 0.2 }} {{ 1e-7 }} {{ 100.0 }}", "1e+16 0.30000000000000004 1e-07 100.0"},
-                    Case{"{{ missing }}|{{ missing is defined }}|{{ d.nope|default('D') }}", "|False|D"},
-                    Case{"{{ 'a' ~ 1 ~ none ~ missing }}", "a1None"}, Case{"{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "True False"},
-                    Case{"{{ l[::-1] }} {{ s[1:3] }} {{ s[-1] }} {{ l[9] }}", "[2, 1, 3] el o "},
-                    Case{"{{ 'x' if n > 5 }}{{ 'y' if n > 9 }}", "x"}, Case{"{{ d.items()|list }}", "[('b', 1), ('a', 'x')]"},
-                    Case{"{{ 'ΑΣ'.lower() }} {{ 'ß'.upper() }} {{ 'ǆ'.title() }}", "ας SS ǅ"},
-                    Case{"{{ '%5.1f|%-4s|%r' % (2.25, 'a', 'b') }}", "  2.2|a   |'b'"},
-                    Case{"{{ '{:>5}|{:,}|{0!r}'.replace('{0!r}', '').format(1, 1234567) }}", "    1|1,234,567|"}));
+    testing::Values(
+        Case{"{{ [1, 1.0, 'it\\'s', none, true, {'k': (1,)}] }}", "[1, 1.0, \"it's\", None, True, {'k': (1,)}]"},
+        Case{"{{ 7 // -2 }} {{ -7 % 3 }} {{ 7 / 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }}", "-4 2 3.5 1024 0.5"},
+        Case{"{{ 1e16 }} {{ 0.1 + 0.2 }} {{ 1e-7 }} {{ 100.0 }}", "1e+16 0.30000000000000004 1e-07 100.0"},
+        Case{"{{ missing }}|{{ missing is defined }}|{{ d.nope|default('D') }}", "|False|D"},
+        Case{"{{ 'a' ~ 1 ~ none ~ missing }}", "a1None"}, Case{"{{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "True False"},
+        Case{"{{ l[::-1] }} {{ s[1:3] }} {{ s[-1] }} {{ l[9] }}", "[2, 1, 3] el o "},
+        Case{"{{ 'x' if n > 5 }}{{ 'y' if n > 9 }}", "x"}, Case{"{{ d.items()|list }}", "[('b', 1), ('a', 'x')]"},
+        Case{"{{ 'ΑΣ'.lower() }} {{ 'ß'.upper() }} {{ 'ǆ'.title() }}", "ας SS ǅ"},
+        Case{"{{ '%5.1f|%-4s|%r' % (2.25, 'a', 'b') }}", "  2.2|a   |'b'"},
+        Case{"{{ '{:>5}|{:,}|{0!r}'.replace('{0!r}', '').format(1, 1234567) }}", "    1|1,234,567|"}));
 
 INSTANTIATE_TEST_SUITE_P(
     Statements, Renders,
@@ -66,7 +73,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"{% for i in l %}{% break %}{% else %}else{% endfor %}", "else"},
         Case{"{% set ns = namespace(n=0) %}{% for i in l %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "6"},
         Case{"{% set y = 1 %}{% for i in l %}{% set y = i %}{% endfor %}{{ y }}", "1"},
-        Case{"{% macro m(a, b='B') %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, c=2) }}", "1B(){'c': 2}"},
+        Case{"{% macro m(a, b='B') %}{{ a }}{{ b }}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, c=2) }}",
+             "1B(){'c': 2}"},
         Case{"{% macro m() %}[{{ caller(1) }}]{% endmacro %}{% call(v) m() %}{{ v }}!{% endcall %}", "[1!]"},
         Case{"{% set t | upper %}a{{ n }}{% endset %}{{ t }}{% filter trim %}  x {% endfilter %}", "A7x"},
         Case{"{% for x in [1, [2, [3]]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}", "123"},
@@ -83,7 +91,8 @@ INSTANTIATE_TEST_SUITE_P(Scopes, Renders,
 
 INSTANTIATE_TEST_SUITE_P(
     Json, Renders,
-    testing::Values(Case{"{{ {'b': 1, 'a': ['é', 1.5, none, true]}|tojson }}", R"({"b": 1, "a": ["é", 1.5, null, true]})"},
+    testing::Values(Case{"{{ {'b': 1, 'a': ['é', 1.5, none, true]}|tojson }}",
+                         R"({"b": 1, "a": ["é", 1.5, null, true]})"},
                     Case{"{{ {'b': '<\"\\n>'}|tojson(indent=2) }}", "{\n  \"b\": \"<\\\"\\n>\"\n}"},
                     Case{"{{ {'b': 1, 'a': '😀'}|tojson(ensure_ascii=true, sort_keys=true, separators=(',', ':')) }}",
                          R"({"a":"\ud83d\ude00","b":1})"}));
@@ -94,9 +103,10 @@ TEST(ChatTemplate, RaisesWhatTheTemplateRaises) {
 
 TEST(ChatTemplate, TellsWhereASyntaxErrorIs) {
   EXPECT_EQ(refusal("a\n  {{ x | nope }}"), "chat template, line 2, column 10: No filter named 'nope'.");
-  EXPECT_EQ(refusal("{% if x %}\n"), "chat template, line 1, column 11: Unexpected end of template. Jinja was looking for "
-                                     "the following tags: 'elif' or 'else' or 'endif'. The innermost block that needs to "
-                                     "be closed is 'if'.");
+  EXPECT_EQ(refusal("{% if x %}\n"),
+            "chat template, line 1, column 11: Unexpected end of template. Jinja was looking for "
+            "the following tags: 'elif' or 'else' or 'endif'. The innermost block that needs to "
+            "be closed is 'if'.");
   EXPECT_EQ(refusal("{{ missing.x }}"), "chat template, line 1, column 11: 'missing' is undefined");
 }
 
@@ -120,7 +130,8 @@ TEST(ChatTemplate, BoundsWhatATemplateCosts) {
       "{{ [[]] * 10 ** 9 }}",
       "{{ {}|tojson(indent=10 ** 12) }}",
       "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-      "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor %}",
+      "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor "
+      "%}",
       "{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}",
       "{% set ns = namespace(s='aa') %}{% for a in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
       "{% set ns = namespace(l=[]) %}{% for a in range(999) %}{% set ns.l = ns.l + ['a' * 9999999] %}{% endfor %}",
@@ -144,13 +155,15 @@ TEST(ChatTemplate, BoundsNesting) {
   for (const auto& [open, close] : std::vector<std::pair<std::string, std::string>>{
            {"(", ")"}, {"[", "]"}, {"not ", ""}, {"-", ""}, {"1 if 1 else ", ""}}) {
     SCOPED_TRACE(open);
-    refusal("{{ " + repeated(open, 100'000) + "1" + repeated(close, 100'000) + " }}", Json::object(), ErrorCode::kTooLarge);
+    refusal("{{ " + repeated(open, 100'000) + "1" + repeated(close, 100'000) + " }}", Json::object(),
+            ErrorCode::kTooLarge);
   }
   refusal("{{ a" + repeated(".b", 100'000) + " }}", Json::object(), ErrorCode::kTooLarge);
   refusal("{{ 1" + repeated(" + 1", 100'000) + " }}", Json::object(), ErrorCode::kTooLarge);
   refusal(repeated("{% if 1 %}", 100'000) + repeated("{% endif %}", 100'000), Json::object(), ErrorCode::kTooLarge);
   // Values nested far deeper than anything may recurse are built, and freed.
-  const std::string deep = "{% set ns = namespace(l=[]) %}{% for i in range(90000) %}{% set ns.l = [ns.l] %}{% endfor %}";
+  const std::string deep =
+      "{% set ns = namespace(l=[]) %}{% for i in range(90000) %}{% set ns.l = [ns.l] %}{% endfor %}";
   EXPECT_EQ(render(deep + "x"), "x");
   refusal(deep + "{{ ns.l }}");
   refusal(deep + "{{ ns.l == [ns.l] }}");

@@ -1,4 +1,5 @@
-// Any bytes as a chat template: it is refused, or rendered within its limits. The first line may carry the context, as JSON.
+// Any bytes as a chat template: it is refused, or rendered within its limits. The first line may carry the context, as
+// JSON.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -14,13 +14,13 @@ namespace {
 // What every Python object has; the sandbox lets templates touch none of it.
 bool is_internal_attribute(std::string_view name) {
   static constexpr std::string_view kInternal[] = {
-      "__class__", "__delattr__", "__dict__",    "__dir__",           "__doc__",
-      "__eq__",    "__format__",  "__ge__",      "__getattribute__",  "__getstate__",
-      "__gt__",    "__hash__",    "__init__",    "__init_subclass__", "__le__",
-      "__lt__",    "__ne__",      "__new__",     "__reduce__",        "__reduce_ex__",
-      "__repr__",  "__setattr__", "__sizeof__",  "__str__",           "__subclasshook__",
-      "__len__",   "__iter__",    "__getitem__", "__contains__",      "__add__",
-      "__mul__",   "__call__",    "__module__",  "__globals__",       "__mro__"};
+      "__class__",   "__delattr__", "__dir__",           "__doc__",          "__eq__",
+      "__format__",  "__ge__",      "__getattribute__",  "__getstate__",     "__gt__",
+      "__hash__",    "__init__",    "__init_subclass__", "__le__",           "__lt__",
+      "__ne__",      "__new__",     "__reduce__",        "__reduce_ex__",    "__repr__",
+      "__setattr__", "__sizeof__",  "__str__",           "__subclasshook__", "__len__",
+      "__iter__",    "__getitem__", "__contains__",      "__add__",          "__mul__",
+      "__call__",    "__module__"};
   return name.starts_with("__") && std::find(std::begin(kInternal), std::end(kInternal), name) != std::end(kInternal);
 }
 

@@ -107,6 +107,11 @@ bool is_ascii(std::string_view text) {
 
 bool is_valid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
+    constexpr size_t kStride = 64;  // plain text, many bytes at once
+    if (i + kStride <= text.size() && is_ascii(text.substr(i, kStride))) {
+      i += kStride;
+      continue;
+    }
     const size_t length = sequence_length(text, i);
     if (length == 0) return false;
     const auto second = length == 3 ? static_cast<unsigned char>(text[i + 1]) : 0;

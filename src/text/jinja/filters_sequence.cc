@@ -107,11 +107,12 @@ Value filter_dictsort(Interpreter& interpreter, const Value& input, Arguments& a
 
 Value filter_sort(Interpreter& interpreter, const Value& input, Arguments& arguments) {
   const auto [reverse, sensitive, attribute] = bind("do_sort", arguments, {"reverse", "case_sensitive", "attribute"});
+  const bool case_matters = truthy_argument(sensitive);
   const AttributePaths paths(interpreter, attribute);
   std::vector<SortItem> items;
   interpreter.for_each(input, [&](const Value& item) {
     std::vector<Value> keys = paths.of(item);
-    if (!truthy_argument(sensitive)) {
+    if (!case_matters) {
       for (Value& key : keys) key = ignore_case(interpreter, key);
     }
     items.push_back({interpreter.list(std::move(keys)), item});
@@ -121,13 +122,14 @@ Value filter_sort(Interpreter& interpreter, const Value& input, Arguments& argum
 
 Value filter_unique(Interpreter& interpreter, const Value& input, Arguments& arguments) {
   const auto [sensitive, attribute] = bind("do_unique", arguments, {"case_sensitive", "attribute"});
+  const bool case_matters = truthy_argument(sensitive);
   const AttributePath path(interpreter, attribute);
   auto* seen = new Dict(&interpreter.budget());
   const Value owner(seen);
   std::vector<Value> items;
   interpreter.for_each(input, [&](const Value& item) {
     Value key = path.of(item);
-    if (!truthy_argument(sensitive)) key = ignore_case(interpreter, key);
+    if (!case_matters) key = ignore_case(interpreter, key);
     if (seen->find(key)) return;
     seen->set(std::move(key), Value::none());
     items.push_back(item);
@@ -137,12 +139,13 @@ Value filter_unique(Interpreter& interpreter, const Value& input, Arguments& arg
 
 Value extreme(Interpreter& interpreter, const Value& input, Arguments& arguments, bool greatest) {
   const auto [sensitive, attribute] = bind("min or max", arguments, {"case_sensitive", "attribute"});
+  const bool case_matters = truthy_argument(sensitive);
   const AttributePath path(interpreter, attribute);
   Value best;
   Value best_key;
   interpreter.for_each(input, [&](const Value& item) {
     Value key = path.of(item);
-    if (!truthy_argument(sensitive)) key = ignore_case(interpreter, key);
+    if (!case_matters) key = ignore_case(interpreter, key);
     const bool better =
         best.is_missing() || compare(interpreter, greatest ? CompareOp::kGreater : CompareOp::kLess, key, best_key);
     if (!better) return;
@@ -171,11 +174,12 @@ Value filter_sum(Interpreter& interpreter, const Value& input, Arguments& argume
 Value filter_groupby(Interpreter& interpreter, const Value& input, Arguments& arguments) {
   const auto [attribute, fallback, sensitive] =
       bind("do_groupby", arguments, {"attribute", "default", "case_sensitive"}, 1);
+  const bool case_matters = truthy_argument(sensitive);
   const AttributePath path(interpreter, attribute, fallback);
   std::vector<SortItem> items;
   interpreter.for_each(input, [&](const Value& item) {
     Value key = path.of(item);
-    items.push_back({truthy_argument(sensitive) ? key : ignore_case(interpreter, key), item});
+    items.push_back({case_matters ? key : ignore_case(interpreter, key), item});
   });
   sort_items(interpreter.budget(), items, false);
   std::vector<Value> groups;
@@ -183,7 +187,7 @@ Value filter_groupby(Interpreter& interpreter, const Value& input, Arguments& ar
     const Value key = items[i].key;
     std::vector<Value> members;
     for (; i < items.size() && equal(items[i].key, key); ++i) members.push_back(items[i].item);
-    const Value real_key = truthy_argument(sensitive) ? key : path.of(members[0]);
+    const Value real_key = case_matters ? key : path.of(members[0]);
     groups.emplace_back(
         new List(&interpreter.budget(), Type::kTuple, {real_key, interpreter.list(std::move(members))}, true));
   }
@@ -192,10 +196,11 @@ Value filter_groupby(Interpreter& interpreter, const Value& input, Arguments& ar
 
 Value filter_batch(Interpreter& interpreter, const Value& input, Arguments& arguments) {
   const auto [count, fill] = bind("do_batch", arguments, {"linecount", "fill_with"}, 1);
+  const Value full = count;  // clang 14 captures no bindings
   std::vector<Value> batches;
   std::vector<Value> batch;
   interpreter.for_each(input, [&](const Value& item) {
-    if (equal(Value::integer(static_cast<int64_t>(batch.size())), count)) {
+    if (equal(Value::integer(static_cast<int64_t>(batch.size())), full)) {
       batches.push_back(interpreter.list(std::exchange(batch, {})));
     }
     batch.push_back(item);
