@@ -1,10 +1,11 @@
 // Kernels of the CPU backend, through its interface, beside this machine's own peaks.
 //
-//   kernel_bench --benchmark_filter=Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
-//   kernel_bench --benchmark_filter=Linear     one matrix by type and number of rows
-//   kernel_bench --benchmark_filter=Bandwidth  reading memory
+//   kernel_bench --benchmark_filter=Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number
+//   of rows kernel_bench --benchmark_filter=Linear     one matrix by type and number of rows kernel_bench
+//   --benchmark_filter=Bandwidth  reading memory
 //
-// $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last cache.
+// $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last
+// cache.
 #include <benchmark/benchmark.h>
 
 #include <cstdlib>
@@ -97,7 +98,8 @@ void Linear(benchmark::State& state, DType dtype) {
   for (int64_t i = 0; i < kMatrices; ++i) weights.push_back(load(*backend, dtype, kOutputs, kColumns));
   const auto norm = load(*backend, DType::kF32, 1, kColumns, WeightUse::kVector);
   const auto table = load(*backend, DType::kF32, 64, kColumns, WeightUse::kEmbedding);
-  const auto x = backend->make_activation(kColumns, ActivationUse::kResidual), y = backend->make_activation(kOutputs, ActivationUse::kResidual);
+  const auto x = backend->make_activation(kColumns, ActivationUse::kResidual),
+             y = backend->make_activation(kOutputs, ActivationUse::kResidual);
   const auto operand = backend->make_activation(kColumns, ActivationUse::kOperand);
   backend->reserve(rows, 1, 64);
   DecodeBatch decode(rows, 0, true);
@@ -110,9 +112,18 @@ void Linear(benchmark::State& state, DType dtype) {
     backend->wait();
   }
   const double products = static_cast<double>(kColumns * kOutputs * kMatrices);
-  report(state, static_cast<double>(row_bytes(dtype, kColumns)) * static_cast<double>(kOutputs * kMatrices), products * rows, rows);
+  report(state, static_cast<double>(row_bytes(dtype, kColumns)) * static_cast<double>(kOutputs * kMatrices),
+         products * rows, rows);
 }
-#define LINEAR(type) BENCHMARK_CAPTURE(Linear, type, DType::k##type)->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(128)->UseRealTime()->Unit(benchmark::kMillisecond)
+#define LINEAR(type)                              \
+  BENCHMARK_CAPTURE(Linear, type, DType::k##type) \
+      ->Arg(1)                                    \
+      ->Arg(4)                                    \
+      ->Arg(8)                                    \
+      ->Arg(16)                                   \
+      ->Arg(128)                                  \
+      ->UseRealTime()                             \
+      ->Unit(benchmark::kMillisecond)
 LINEAR(Q4_K);
 LINEAR(Q6_K);
 LINEAR(Q5_K);
@@ -126,7 +137,8 @@ LINEAR(BF16);
 // The shapes and types of a 1.5 B qwen2 model in Q4_K_M: 979 MB a token.
 class Model {
  public:
-  static constexpr int kLayers = 28, kHidden = 1536, kFfn = 8960, kVocabulary = 151936, kMaxRows = 512, kMaxOutputs = 32;
+  static constexpr int kLayers = 28, kHidden = 1536, kFfn = 8960, kVocabulary = 151936, kMaxRows = 512,
+                       kMaxOutputs = 32;
   static constexpr AttentionShape kShape{12, 2, 128};
 
   explicit Model(int blocks) : backend(make_cpu_backend({.threads = threads(), .isa = ""})) {
@@ -138,8 +150,9 @@ class Model {
     kv_bias = load(b, DType::kF32, 1, 256, WeightUse::kVector);
     for (int i = 0; i < kLayers; ++i) {
       const DType more = i % 2 ? DType::kQ6_K : DType::kQ4_K;  // Q4_K_M keeps half of the v and down matrices in Q6_K
-      layers.push_back({load(b, DType::kQ4_K, 1536, kHidden), load(b, DType::kQ4_K, 256, kHidden), load(b, more, 256, kHidden),
-                        load(b, DType::kQ4_K, kHidden, 1536), load(b, DType::kQ4_K, kFfn, kHidden), load(b, DType::kQ4_K, kFfn, kHidden),
+      layers.push_back({load(b, DType::kQ4_K, 1536, kHidden), load(b, DType::kQ4_K, 256, kHidden),
+                        load(b, more, 256, kHidden), load(b, DType::kQ4_K, kHidden, 1536),
+                        load(b, DType::kQ4_K, kFfn, kHidden), load(b, DType::kQ4_K, kFfn, kHidden),
                         load(b, more, kHidden, kFfn)});
     }
     x = b.make_activation(kHidden, ActivationUse::kResidual);
@@ -160,7 +173,13 @@ class Model {
     for (int i = 0; i < kLayers; ++i) {
       const Layer& l = layers[static_cast<size_t>(i)];
       b.rms_norm(*x, *norm, 1e-6f, false, *normed);
-      b.qkv_rope_store(*normed, {.q = l.q.get(), .k = l.k.get(), .v = l.v.get(), .q_bias = q_bias.get(), .k_bias = kv_bias.get(), .v_bias = kv_bias.get()},
+      b.qkv_rope_store(*normed,
+                       {.q = l.q.get(),
+                        .k = l.k.get(),
+                        .v = l.v.get(),
+                        .q_bias = q_bias.get(),
+                        .k_bias = kv_bias.get(),
+                        .v_bias = kv_bias.get()},
                        kShape, rope, i, *q);
       b.paged_attention(*q, kShape, {}, i, *attended);
       b.linear(*attended, *l.o, nullptr, true, *x);
@@ -191,9 +210,22 @@ void Step(benchmark::State& state, bool prefill) {
   const double layers = 28.0 * 1536 * (1536 + 256 + 256 + 1536 + 3 * 8960), head = 1536.0 * 151936;
   report(state, 979e6, layers * rows + head * static_cast<double>(decode.batch.output_rows.size()), rows);
 }
-BENCHMARK_CAPTURE(Step, Decode, false)->ArgNames({"rows", "context"})->Args({1, 16})->Args({1, 3500})->Args({4, 16})->Args({8, 16})->Args({16, 16})
-    ->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(2);
-BENCHMARK_CAPTURE(Step, Prefill, true)->ArgNames({"rows", "context"})->Args({128, 0})->Args({512, 0})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(Step, Decode, false)
+    ->ArgNames({"rows", "context"})
+    ->Args({1, 16})
+    ->Args({1, 3500})
+    ->Args({4, 16})
+    ->Args({8, 16})
+    ->Args({16, 16})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->MinTime(2);
+BENCHMARK_CAPTURE(Step, Prefill, true)
+    ->ArgNames({"rows", "context"})
+    ->Args({128, 0})
+    ->Args({512, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace carronade

@@ -1,9 +1,10 @@
-// Body of the attention kernel, compiled once for each ISA (see matmul_inl.h for how). Source of the running softmax: Milakov, Gimelshein,
-// "Online normalizer calculation for softmax" (2018).
+// Body of the attention kernel, compiled once for each ISA (see matmul_inl.h for how). Source of the running softmax:
+// Milakov, Gimelshein, "Online normalizer calculation for softmax" (2018).
 //
-// Keys lie transposed, so the 16 positions of a block are lanes: a score is a chain of FMAs over the head's dimensions, in order, and no
-// sum crosses lanes. Up to V::kQueries queries that share a KV head (a group of grouped-query attention, or several rows) read a block together:
-// on AVX2 6 × 2 vectors of sums, 2 of keys and 1 of a query fill the 16 registers.
+// Keys lie transposed, so the 16 positions of a block are lanes: a score is a chain of FMAs over the head's dimensions,
+// in order, and no sum crosses lanes. Up to V::kQueries queries that share a KV head (a group of grouped-query
+// attention, or several rows) read a block together: on AVX2 6 × 2 vectors of sums, 2 of keys and 1 of a query fill the
+// 16 registers.
 
 constexpr int kBlock = 16;  // positions
 constexpr int kScoreVectors = kBlock / V::kLanes;
@@ -33,7 +34,8 @@ CARRONADE_INLINE void add_scores(Load load, const float* const* q, int first, in
 
 // out[g][d …] = out * alpha[g] + Σ_p weight[g][p] values[p][d …], W vectors at once
 template <int G, int W, typename Load>
-CARRONADE_INLINE void add_values(Load load, const float (*weight)[kBlock], const float* alpha, int from, int to, float* const* out, int d) {
+CARRONADE_INLINE void add_values(Load load, const float (*weight)[kBlock], const float* alpha, int from, int to,
+                                 float* const* out, int d) {
   V::F sum[G][W];
   for (int g = 0; g < G; ++g) {
     for (int w = 0; w < W; ++w) sum[g][w] = V::mul(V::load_float(out[g] + d + V::kLanes * w), V::set(alpha[g]));
@@ -54,13 +56,15 @@ CARRONADE_INLINE void add_values(Load load, const float (*weight)[kBlock], const
 template <typename E>
 struct PlainKv {
   template <int G>
-  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim, V::F (&s)[G][kScoreVectors]) {
+  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim,
+                                      V::F (&s)[G][kScoreVectors]) {
     add_scores<G>([&](int i) CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(keys, i); }, q, 0, head_dim, s);
   }
   template <int G>
-  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from, int to, int head_dim,
-                                      float* const* out) {
-    const auto load = [&](int position, int d) CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(values, position * head_dim + d); };
+  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from,
+                                      int to, int head_dim, float* const* out) {
+    const auto load = [&](int position, int d)
+                          CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(values, position * head_dim + d); };
     int d = 0;
     for (; d + 2 * V::kLanes <= head_dim; d += 2 * V::kLanes) add_values<G, 2>(load, p, alpha, from, to, out, d);
     for (; d + V::kLanes <= head_dim; d += V::kLanes) add_values<G, 1>(load, p, alpha, from, to, out, d);
@@ -85,7 +89,8 @@ struct PlainKv {
 // Scales are applied where they are fewest: to a group's sum of scores, and to the probabilities.
 struct QuantizedKv {
   template <int G>
-  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim, V::F (&s)[G][kScoreVectors]) {
+  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim,
+                                      V::F (&s)[G][kScoreVectors]) {
     const std::byte* scales = keys + kBlock * head_dim;
     for (int d = 0; d < head_dim; d += 32) {
       V::F part[G][kScoreVectors];
@@ -100,17 +105,20 @@ struct QuantizedKv {
     }
   }
   template <int G>
-  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from, int to, int head_dim,
-                                      float* const* out) {
+  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from,
+                                      int to, int head_dim, float* const* out) {
     const std::byte* scales = values + kBlock * head_dim;
-    const auto load = [&](int position, int d) CARRONADE_LAMBDA_INLINE { return V::load_s8(values + position * head_dim + d); };
+    const auto load = [&](int position, int d)
+                          CARRONADE_LAMBDA_INLINE { return V::load_s8(values + position * head_dim + d); };
     for (int d = 0; d < head_dim; d += 32) {
       alignas(64) float scaled[G][kBlock];
       for (int v = 0; v < kScoreVectors; ++v) {
         const V::F scale = V::load_half(scales + 2 * (kBlock * (d / 32) + V::kLanes * v));
-        for (int g = 0; g < G; ++g) V::store_float(scaled[g] + V::kLanes * v, V::mul(V::load_float(p[g] + V::kLanes * v), scale));
+        for (int g = 0; g < G; ++g)
+          V::store_float(scaled[g] + V::kLanes * v, V::mul(V::load_float(p[g] + V::kLanes * v), scale));
       }
-      for (int part = 0; part < 32; part += 2 * V::kLanes) add_values<G, 2>(load, scaled, alpha, from, to, out, d + part);
+      for (int part = 0; part < 32; part += 2 * V::kLanes)
+        add_values<G, 2>(load, scaled, alpha, from, to, out, d + part);
     }
   }
 };
@@ -119,9 +127,10 @@ CARRONADE_INLINE V::F tanh(V::F x) {  // 1 - 2 / (e^2x + 1)
   return V::sub(V::set(1.0f), V::div(V::set(2.0f), V::add(exp(V::add(x, x)), V::set(1.0f))));
 }
 
-// One query's scores of a block → probabilities relative to the running maximum; alpha is what its earlier sums must be multiplied by.
-CARRONADE_INLINE void soften(V::F (&s)[kScoreVectors], const AttentionSpan& span, int from, int to, float& max, V::F (&sum)[kScoreVectors],
-                             float (&p)[kBlock], float& alpha) {
+// One query's scores of a block → probabilities relative to the running maximum; alpha is what its earlier sums must be
+// multiplied by.
+CARRONADE_INLINE void soften(V::F (&s)[kScoreVectors], const AttentionSpan& span, int from, int to, float& max,
+                             V::F (&sum)[kScoreVectors], float (&p)[kBlock], float& alpha) {
   alpha = 1.0f;
   if (from >= to) {
     for (int v = 0; v < kScoreVectors; ++v) V::store_float(p + V::kLanes * v, V::zero());
@@ -209,7 +218,8 @@ void attend(const AttentionSpan& span, const AttentionPartial& partial) {
   }
 }
 
-void merge_partial(float* max_a, float* sum_a, float* out_a, float max_b, float sum_b, const float* out_b, int head_dim) {
+void merge_partial(float* max_a, float* sum_a, float* out_a, float max_b, float sum_b, const float* out_b,
+                   int head_dim) {
   const float top = *max_a > max_b ? *max_a : max_b;
   alignas(64) float factor[16] = {*max_a - top, max_b - top};
   V::store_float(factor, exp(V::load_float(factor)));

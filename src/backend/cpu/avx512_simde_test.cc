@@ -1,4 +1,5 @@
-// The AVX-512 kernels once more, over SIMDe's portable versions of the intrinsics: their logic is tested on every processor, slowly.
+// The AVX-512 kernels once more, over SIMDe's portable versions of the intrinsics: their logic is tested on every
+// processor, slowly.
 #if __has_include(<simde/x86/avx512.h>)
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -31,9 +32,15 @@ static To convert_lanes(From from, Convert convert) {
   std::memcpy(&to, out, sizeof to);
   return to;
 }
-static __m512i widen_s8(__m128i x) { return convert_lanes<__m512i, int8_t, int32_t>(x, [](int8_t v) { return v; }); }
-static __m512i widen_u8(__m128i x) { return convert_lanes<__m512i, uint8_t, int32_t>(x, [](uint8_t v) { return v; }); }
-static __m512i widen_u16(__m256i x) { return convert_lanes<__m512i, uint16_t, int32_t>(x, [](uint16_t v) { return v; }); }
+static __m512i widen_s8(__m128i x) {
+  return convert_lanes<__m512i, int8_t, int32_t>(x, [](int8_t v) { return v; });
+}
+static __m512i widen_u8(__m128i x) {
+  return convert_lanes<__m512i, uint8_t, int32_t>(x, [](uint8_t v) { return v; });
+}
+static __m512i widen_u16(__m256i x) {
+  return convert_lanes<__m512i, uint16_t, int32_t>(x, [](uint16_t v) { return v; });
+}
 static __m512 int_to_float(__m512i x) {
   return convert_lanes<__m512, int32_t, float>(x, [](int32_t v) { return static_cast<float>(v); });
 }
@@ -41,8 +48,12 @@ static __m512i float_to_int(__m512 x) {  // to nearest even; the indefinite inte
   return convert_lanes<__m512i, float, int32_t>(
       x, [](float v) { return v >= -0x1p31f && v < 0x1p31f ? static_cast<int32_t>(std::nearbyint(v)) : INT32_MIN; });
 }
-static __m512 half_lanes_to_float(__m256i x) { return convert_lanes<__m512, uint16_t, float>(x, carronade::half_to_float); }
-static __m256i float_lanes_to_half(__m512 x) { return convert_lanes<__m256i, float, uint16_t>(x, carronade::float_to_half); }
+static __m512 half_lanes_to_float(__m256i x) {
+  return convert_lanes<__m512, uint16_t, float>(x, carronade::half_to_float);
+}
+static __m256i float_lanes_to_half(__m512 x) {
+  return convert_lanes<__m256i, float, uint16_t>(x, carronade::float_to_half);
+}
 #define _mm512_cvtepi8_epi32 widen_s8
 #define _mm512_cvtepu8_epi32 widen_u8
 #define _mm512_cvtepu16_epi32 widen_u16
@@ -53,12 +64,15 @@ static __m256i float_lanes_to_half(__m512 x) { return convert_lanes<__m256i, flo
 
 namespace carronade::cpu {
 namespace {
+// Each builds on those before it.
+// clang-format off
 #include "backend/cpu/prelude_inl.h"
 #include "backend/cpu/vector_avx512.h"
 #include "backend/cpu/matmul_inl.h"
 #include "backend/cpu/elementwise_inl.h"
 #include "backend/cpu/attention_inl.h"
 #include "backend/cpu/table_inl.h"
+// clang-format on
 }  // namespace
 
 const Kernels* avx512_simde_kernels() {

@@ -1,8 +1,9 @@
 // Rotation, the paged KV cache and attention over it.
 //
-// A block of the cache holds, for each layer and KV head, a piece of keys and a piece of values of 16 positions (kernels.h draws them).
-// A long context is cut into splits of kSplit positions, always at the same places. A row's splits are computed each for itself and merged
-// in order, whether one worker does them one after another or several do them at once: the bits are the same.
+// A block of the cache holds, for each layer and KV head, a piece of keys and a piece of values of 16 positions
+// (kernels.h draws them). A long context is cut into splits of kSplit positions, always at the same places. A row's
+// splits are computed each for itself and merged in order, whether one worker does them one after another or several do
+// them at once: the bits are the same.
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -14,18 +15,20 @@
 namespace carronade::cpu {
 namespace {
 
-constexpr int kSplit = 256;                              // positions
+constexpr int kSplit = 256;  // positions
 constexpr int kSplitBlocks = kSplit / kBlockPositions;
-constexpr int kTaskQueries = 48;                         // query vectors of a task: 48 · 128 floats of sums stay in L1 or L2
-constexpr size_t kPartialFloats = 4u << 20;              // room for splits that run at once; pages come when touched
+constexpr int kTaskQueries = 48;             // query vectors of a task: 48 · 128 floats of sums stay in L1 or L2
+constexpr size_t kPartialFloats = 4u << 20;  // room for splits that run at once; pages come when touched
 
-// q8_0: 32 values of one position as bytes, `pitch` apart, and their scale.
+// q8_0: 32 values of one position as bytes, `pitch` apart, and their scale, rounded as tensor/ rounds them.
 void quantize_group(const float* x, int8_t* q, int pitch, uint16_t* scale) {
   float largest = 0.0f;
   for (int i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x[i]));
-  *scale = float_to_half(std::min(largest / 127.0f, 65504.0f));
-  const float d = half_to_float(*scale), inverse = d > 0 ? 1.0f / d : 0.0f;
-  for (int i = 0; i < 32; ++i) q[i * pitch] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.0f, 127.0f));
+  const float d = std::min(largest, 65504.0f * 127.0f) / 127.0f, inverse = d > 0 ? 1.0f / d : 0.0f;
+  *scale = float_to_half(d);
+  for (int i = 0; i < 32; ++i) {
+    q[i * pitch] = static_cast<int8_t>(std::clamp(std::round(x[i] * inverse), -127.0f, 127.0f));
+  }
 }
 
 void rotate(float* x, const Rope& rope, const float* cos, const float* sin) {
@@ -46,19 +49,25 @@ bool same(const Rope& a, const Rope& b) {
 }
 
 AttentionPartial partial_at(float* p, int queries) { return {p, p + queries, p + 2 * queries}; }
-size_t partial_floats(int queries, int head_dim) { return static_cast<size_t>(queries) * static_cast<size_t>(head_dim + 2); }
+size_t partial_floats(int queries, int head_dim) {
+  return static_cast<size_t>(queries) * static_cast<size_t>(head_dim + 2);
+}
 
 }  // namespace
 
 void CpuBackend::allocate_kv(const KvLayout& layout, int blocks) {
   if (layout.dtype != DType::kF16 && layout.dtype != DType::kF32 && layout.dtype != DType::kQ8_0) {
-    throw_error(ErrorCode::kUnsupported, "the CPU backend keeps KV as F16, F32 or Q8_0, not as {}", info(layout.dtype).name);
+    throw_error(ErrorCode::kUnsupported, "the CPU backend keeps KV as F16, F32 or Q8_0, not as {}",
+                info(layout.dtype).name);
   }
   if (layout.dtype == DType::kQ8_0 && layout.head_dim % 32 != 0) {
-    throw_error(ErrorCode::kUnsupported, "KV in Q8_0 needs heads of a multiple of 32, and this model's have {}", layout.head_dim);
+    throw_error(ErrorCode::kUnsupported, "KV in Q8_0 needs heads of a multiple of 32, and this model's have {}",
+                layout.head_dim);
   }
   kv_layout_ = layout;
-  kv_format_ = layout.dtype == DType::kF16 ? KvFormat::kF16 : layout.dtype == DType::kF32 ? KvFormat::kF32 : KvFormat::kQ8_0;
+  kv_format_ = layout.dtype == DType::kF16   ? KvFormat::kF16
+               : layout.dtype == DType::kF32 ? KvFormat::kF32
+                                             : KvFormat::kQ8_0;
   block_bytes_ = block_bytes(layout);
   piece_bytes_ = kBlockPositions * row_bytes(layout.dtype, layout.head_dim);
   kv_ = HugeMemory(block_bytes_ * static_cast<size_t>(blocks));
@@ -73,15 +82,16 @@ std::byte* CpuBackend::kv_piece(BlockId block, int layer, int head, int which) c
 
 void CpuBackend::copy_blocks(std::span<const BlockCopy> copies) {
   for (const BlockCopy& copy : copies) {
-    std::memcpy(kv_.data() + static_cast<size_t>(copy.to) * block_bytes_, kv_.data() + static_cast<size_t>(copy.from) * block_bytes_,
-                block_bytes_);
+    std::memcpy(kv_.data() + static_cast<size_t>(copy.to) * block_bytes_,
+                kv_.data() + static_cast<size_t>(copy.from) * block_bytes_, block_bytes_);
   }
 }
 
 void CpuBackend::read_blocks(std::span<const BlockId> blocks, std::span<std::byte> out) {
   assert(out.size() == blocks.size() * block_bytes_);
   for (size_t i = 0; i < blocks.size(); ++i) {
-    std::memcpy(out.data() + i * block_bytes_, kv_.data() + static_cast<size_t>(blocks[i]) * block_bytes_, block_bytes_);
+    std::memcpy(out.data() + i * block_bytes_, kv_.data() + static_cast<size_t>(blocks[i]) * block_bytes_,
+                block_bytes_);
   }
 }
 
@@ -108,7 +118,8 @@ const CpuBackend::RopeTable& CpuBackend::rope_table(const Rope& rope) {
   table.sin.resize(count);
   for (size_t i = 0; i < pairs; ++i) {
     const double scale = rope.frequency_scale.empty() ? 1.0 : static_cast<double>(rope.frequency_scale[i]);
-    const double frequency = scale * std::pow(static_cast<double>(rope.base), -2.0 * static_cast<double>(i) / rope.dimensions);
+    const double frequency =
+        scale * std::pow(static_cast<double>(rope.base), -2.0 * static_cast<double>(i) / rope.dimensions);
     for (size_t r = 0; r < batch_->positions.size(); ++r) {
       const double angle = static_cast<double>(batch_->positions[r]) * frequency;
       table.cos[r * pairs + i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
@@ -141,12 +152,13 @@ void CpuBackend::store_kv(const float* k, const float* v, std::byte* keys, std::
   for (int d = 0; d < n; d += 32) {
     quantize_group(k + d, reinterpret_cast<int8_t*>(keys) + kBlockPositions * d + slot, kBlockPositions,
                    key_scales + kBlockPositions * (d / 32) + slot);
-    quantize_group(v + d, reinterpret_cast<int8_t*>(values) + slot * n + d, 1, value_scales + kBlockPositions * (d / 32) + slot);
+    quantize_group(v + d, reinterpret_cast<int8_t*>(values) + slot * n + d, 1,
+                   value_scales + kBlockPositions * (d / 32) + slot);
   }
 }
 
-void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope, int layer,
-                                Activation& q) {
+void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
+                                const Rope& rope, int layer, Activation& q) {
   assert(shape.kv_heads == kv_layout_.kv_heads && shape.head_dim == kv_layout_.head_dim && layer < kv_layout_.layers);
   CpuActivation& query = cast(q);
   query.prepare(max_rows_, true, false);
@@ -178,7 +190,8 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
   };
   team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
     auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), begin,
-                                     [](int64_t row, const SequenceRows& s) { return row < s.first_row; }) - 1;
+                                     [](int64_t row, const SequenceRows& s) { return row < s.first_row; }) -
+                    1;
     for (int64_t r = begin; r < end; ++r) {
       while (r >= sequence->first_row + sequence->rows) ++sequence;
       finish_row(*sequence, r);
@@ -196,7 +209,8 @@ void CpuBackend::plan_attention(const AttentionShape& shape, const AttentionOpti
     for (int row = 0; row < sequence.rows; row += rows_each) {
       const int count = std::min(rows_each, sequence.rows - row), position = sequence.first_position + row;
       const int first = options.window > 0 ? std::max(0, position - options.window + 1) : 0;
-      const int end = options.mask == AttentionMask::kCausal ? position + count : sequence.first_position + sequence.rows;
+      const int end =
+          options.mask == AttentionMask::kCausal ? position + count : sequence.first_position + sequence.rows;
       const int first_split = first / kSplit, splits = (end + kSplit - 1) / kSplit - first_split;
       for (int head = 0; head < shape.kv_heads; ++head) {
         tasks_.push_back({&sequence, sequence.first_row + row, count, head, first_split, splits, -1});
@@ -206,8 +220,9 @@ void CpuBackend::plan_attention(const AttentionShape& shape, const AttentionOpti
 }
 
 // Splits [first_split, first_split + splits) of a task into `total`; with `merge` onto what is there.
-void CpuBackend::attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape, const AttentionOptions& options,
-                        int layer, int first_split, int splits, const AttentionPartial& total, bool merge, int worker) {
+void CpuBackend::attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape,
+                        const AttentionOptions& options, int layer, int first_split, int splits,
+                        const AttentionPartial& total, bool merge, int worker) {
   const int group = shape.heads / shape.kv_heads, dim = shape.head_dim, queries = task.rows * group;
   std::vector<const float*>& pointers = query_pointers_[static_cast<size_t>(worker)];
   std::vector<int64_t>& bounds = query_bounds_[static_cast<size_t>(worker)];
@@ -232,14 +247,24 @@ void CpuBackend::attend(const AttentionTask& task, const CpuActivation& q, const
     const std::byte* keys[kSplitBlocks];
     const std::byte* values[kSplitBlocks];
     const int64_t last_block = (bounds.back() + kBlockPositions - 1) / kBlockPositions;
-    const int blocks = static_cast<int>(std::min<int64_t>(kSplitBlocks, last_block - static_cast<int64_t>(s) * kSplitBlocks));
+    const int blocks =
+        static_cast<int>(std::min<int64_t>(kSplitBlocks, last_block - static_cast<int64_t>(s) * kSplitBlocks));
     for (int b = 0; b < blocks; ++b) {
       const BlockId block = sequence.block_table[static_cast<size_t>(s * kSplitBlocks + b)];
       keys[b] = kv_piece(block, layer, task.kv_head, 0);
       values[b] = kv_piece(block, layer, task.kv_head, 1);
     }
-    const AttentionSpan span{keys,  values, blocks, static_cast<int64_t>(s) * kSplit, dim, queries, pointers.data(), bounds.data(),
-                             bounds.data() + queries, scale, options.soft_cap};
+    const AttentionSpan span{keys,
+                             values,
+                             blocks,
+                             static_cast<int64_t>(s) * kSplit,
+                             dim,
+                             queries,
+                             pointers.data(),
+                             bounds.data(),
+                             bounds.data() + queries,
+                             scale,
+                             options.soft_cap};
     kernels_.attention[static_cast<int>(kv_format_)](span, merge ? one : total);
     if (!merge) return;  // one split, straight to its place
     for (int i = 0; i < queries; ++i) {
@@ -258,8 +283,8 @@ void CpuBackend::finish_attention(const AttentionTask& task, const AttentionShap
   }
 }
 
-void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
-                                 Activation& out) {
+void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options,
+                                 int layer, Activation& out) {
   CpuActivation& result = cast(out);
   prepare_operand(result);
   result.prepare(max_rows_, true, false);
@@ -269,15 +294,16 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
   attended_each_ = 2 * partial_floats(most, dim) + 16;
   attended_.ensure(attended_each_ * static_cast<size_t>(team_.threads()));
 
-  // With few tasks over long contexts (decoding), splits run at once and are merged afterwards; otherwise one worker does a task's splits.
+  // With few tasks over long contexts (decoding), splits run at once and are merged afterwards; otherwise one worker
+  // does a task's splits.
   size_t need = 0, items = 0;
   for (AttentionTask& task : tasks_) {
     task.partial = static_cast<int64_t>(need);
     need += static_cast<size_t>(task.splits) * partial_floats(task.rows * group, dim);
     items += static_cast<size_t>(task.splits);
   }
-  const bool apart = items > tasks_.size() && tasks_.size() < 8 * static_cast<size_t>(team_.threads()) && need <= kPartialFloats &&
-                     team_.threads() > 1;
+  const bool apart = items > tasks_.size() && tasks_.size() < 8 * static_cast<size_t>(team_.threads()) &&
+                     need <= kPartialFloats && team_.threads() > 1;
   const auto start_total = [&](float* p, int queries) {
     const AttentionPartial total = partial_at(p, queries);
     std::fill_n(total.max, queries, kNothingSeen);
@@ -286,7 +312,8 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
     return total;
   };
   const auto total_of = [&](int worker, int queries) {
-    return start_total(attended_.data() + static_cast<size_t>(worker) * attended_each_ + partial_floats(most, dim), queries);
+    return start_total(attended_.data() + static_cast<size_t>(worker) * attended_each_ + partial_floats(most, dim),
+                       queries);
   };
   const auto count = static_cast<int64_t>(tasks_.size());
   if (apart) {
@@ -298,7 +325,8 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
         while (split >= task->splits) split -= (task++)->splits;
         const int queries = task->rows * group;
         float* at = partials + task->partial + split * static_cast<int64_t>(partial_floats(queries, dim));
-        attend(*task, cast(q), shape, options, layer, task->first_split + static_cast<int>(split), 1, partial_at(at, queries), false, worker);
+        attend(*task, cast(q), shape, options, layer, task->first_split + static_cast<int>(split), 1,
+               partial_at(at, queries), false, worker);
       }
     });
     team_.run(count, 1, [&](int64_t begin, int64_t end, int worker) {
@@ -307,10 +335,12 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
         const int queries = task.rows * group;
         const AttentionPartial total = total_of(worker, queries);
         for (int s = 0; s < task.splits; ++s) {
-          const AttentionPartial one = partial_at(partials + task.partial + s * static_cast<int64_t>(partial_floats(queries, dim)), queries);
+          const AttentionPartial one =
+              partial_at(partials + task.partial + s * static_cast<int64_t>(partial_floats(queries, dim)), queries);
           for (int i = 0; i < queries; ++i) {
             const int64_t at = static_cast<int64_t>(i) * dim;
-            kernels_.merge_partial(total.max + i, total.sum + i, total.out + at, one.max[i], one.sum[i], one.out + at, dim);
+            kernels_.merge_partial(total.max + i, total.sum + i, total.out + at, one.max[i], one.sum[i], one.out + at,
+                                   dim);
           }
         }
         finish_attention(task, shape, total, result);
@@ -328,7 +358,8 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
   }
   if (wants_int8_) {
     team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) kernels_.quantize_row(result.row(r), result.columns(), result.quantized().row(r));
+      for (int64_t r = begin; r < end; ++r)
+        kernels_.quantize_row(result.row(r), result.columns(), result.quantized().row(r));
     });
   }
 }

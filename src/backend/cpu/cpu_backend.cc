@@ -49,13 +49,14 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
   const size_t stride = row_bytes(source.dtype, source.columns);
   if (source.rows <= 0 || source.columns <= 0 || source.columns % info(source.dtype).block_elements != 0 ||
       source.bytes.size() != stride * static_cast<size_t>(source.rows)) {
-    throw_error(ErrorCode::kUnsupported, "weight {}: {} bytes do not make [{}, {}] of {}", source.name, source.bytes.size(), source.rows,
-                source.columns, info(source.dtype).name);
+    throw_error(ErrorCode::kUnsupported, "weight {}: {} bytes do not make [{}, {}] of {}", source.name,
+                source.bytes.size(), source.rows, source.columns, info(source.dtype).name);
   }
   auto weight = std::make_unique<CpuWeight>(source.rows, source.columns, use, source.dtype, memory_in_use_);
   if (use == WeightUse::kVector) {
     weight->memory = arena_.allocate(static_cast<size_t>(source.rows * source.columns) * sizeof(float));
-    dequantize(source.dtype, source.bytes.data(), reinterpret_cast<float*>(weight->memory.data), source.rows * source.columns);
+    dequantize(source.dtype, source.bytes.data(), reinterpret_cast<float*>(weight->memory.data),
+               source.rows * source.columns);
   } else if (use == WeightUse::kEmbedding) {
     weight->memory = arena_.allocate(source.bytes.size());
     constexpr int64_t kPart = 1 << 20;
@@ -96,15 +97,17 @@ void CpuBackend::reserve(int max_rows, int max_outputs, int vocabulary) {
   logits_.ensure(static_cast<size_t>(max_outputs) * static_cast<size_t>(logits_stride_));
 }
 
-void CpuBackend::load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b, float scale) {
+void CpuBackend::load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b,
+                              float scale) {
   if (a.columns != target.columns() || b.rows != target.rows() || a.rows != b.columns) {
-    throw_error(ErrorCode::kUnsupported, "adapter matrices {} [{}, {}] and {} [{}, {}] do not fit a weight of [{}, {}]", a.name, a.rows,
-                a.columns, b.name, b.rows, b.columns, target.rows(), target.columns());
+    throw_error(ErrorCode::kUnsupported, "adapter matrices {} [{}, {}] and {} [{}, {}] do not fit a weight of [{}, {}]",
+                a.name, a.rows, a.columns, b.name, b.rows, b.columns, target.rows(), target.columns());
   }
   const auto load = [&](const WeightSource& source) {
     std::vector<float> values(static_cast<size_t>(source.rows * source.columns));
     dequantize(source.dtype, source.bytes.data(), values.data(), source.rows * source.columns);
-    return load_weight({source.name, DType::kF32, source.rows, source.columns, std::as_bytes(std::span(values))}, WeightUse::kLinear);
+    return load_weight({source.name, DType::kF32, source.rows, source.columns, std::as_bytes(std::span(values))},
+                       WeightUse::kLinear);
   };
   adapters_[{adapter, &target}] = {load(a), load(b), scale};
 }
@@ -136,8 +139,10 @@ void CpuBackend::embed(const Weight& table, float scale, Activation& x) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t token = batch_->tokens[static_cast<size_t>(r)];
       assert(token >= 0 && token < weight.rows());
-      if (weight.use == WeightUse::kTied) unpack_row(weight.layout, weight.memory.data, weight.columns(), token, out.row(r));
-      else dequantize(weight.dtype, weight.memory.data + static_cast<size_t>(token) * bytes, out.row(r), weight.columns());
+      if (weight.use == WeightUse::kTied)
+        unpack_row(weight.layout, weight.memory.data, weight.columns(), token, out.row(r));
+      else
+        dequantize(weight.dtype, weight.memory.data + static_cast<size_t>(token) * bytes, out.row(r), weight.columns());
       if (scale != 1.0f) std::for_each(out.row(r), out.row(r) + out.columns(), [&](float& value) { value *= scale; });
     }
   });
@@ -147,8 +152,10 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
   CpuActivation& result = cast(out);
   const bool operand = result.use == ActivationUse::kOperand;
   assert(!(operand && accumulate) && x.columns() == out.columns() && weight.columns() == out.columns());
-  if (operand) prepare_operand(result);
-  else result.prepare(max_rows_, true, false);
+  if (operand)
+    prepare_operand(result);
+  else
+    result.prepare(max_rows_, true, false);
   const float* gains = cast(weight).vector();
   const auto n = static_cast<size_t>(x.columns());
   const bool in_place = !accumulate && (!operand || wants_floats_);
@@ -180,8 +187,10 @@ void CpuBackend::pooled(const Activation& x, const Weight* norm, float epsilon, 
     const int count = pooling == Pooling::kMean ? sequence.rows : 1;
     std::fill(sum.begin(), sum.end(), 0.0);
     for (int r = first; r < first + count; ++r) {
-      if (norm) kernels_.rms_norm_row(cast(x).row(r), cast(*norm).vector(), epsilon, x.columns(), row.data());
-      else std::copy_n(cast(x).row(r), n, row.data());
+      if (norm)
+        kernels_.rms_norm_row(cast(x).row(r), cast(*norm).vector(), epsilon, x.columns(), row.data());
+      else
+        std::copy_n(cast(x).row(r), n, row.data());
       for (size_t i = 0; i < n; ++i) sum[i] += static_cast<double>(row[i]);
     }
     for (size_t i = 0; i < n; ++i) out[s * n + i] = static_cast<float>(sum[i] / count);
@@ -217,8 +226,8 @@ int32_t CpuBackend::argmax(int output) {
   return static_cast<int32_t>(kernels_.argmax(row.data(), vocabulary_));
 }
 
-// One pass: what beats the k-th best so far is gathered, and when the room is full all but the k best are dropped. Ids are gathered in
-// ascending order, so a later equal never wins.
+// One pass: what beats the k-th best so far is gathered, and when the room is full all but the k best are dropped. Ids
+// are gathered in ascending order, so a later equal never wins.
 void CpuBackend::top_k(int output, int k, std::vector<Candidate>& out) {
   const float* row = read_logits(output).data();
   const auto better = [](const Candidate& a, const Candidate& b) {
@@ -241,8 +250,10 @@ void CpuBackend::top_k(int output, int k, std::vector<Candidate>& out) {
     }
   }
   std::sort(out.begin(), out.end(), better);
-  for (int t = 0; t < vocabulary_ && out.size() < static_cast<size_t>(k); ++t) {  // forbidden ones, when there are no others
-    if (!(row[t] > -std::numeric_limits<float>::infinity())) out.push_back({t, -std::numeric_limits<float>::infinity()});
+  for (int t = 0; t < vocabulary_ && out.size() < static_cast<size_t>(k);
+       ++t) {  // forbidden ones, when there are no others
+    if (!(row[t] > -std::numeric_limits<float>::infinity()))
+      out.push_back({t, -std::numeric_limits<float>::infinity()});
   }
 }
 

@@ -1,5 +1,5 @@
-// The backend for processors: packed weights (layout.h), int8 activations, one thread team, one kernel table for the ISA chosen at start.
-// Ops run at once, in call order; wait() has nothing to wait for.
+// The backend for processors: packed weights (layout.h), int8 activations, one thread team, one kernel table for the
+// ISA chosen at start. Ops run at once, in call order; wait() has nothing to wait for.
 #pragma once
 
 #include <map>
@@ -34,18 +34,21 @@ class CpuBackend final : public Backend {
   ActivationHandle make_activation(int columns, ActivationUse use) override;
   void reserve(int max_rows, int max_outputs, int vocabulary) override;
   void allocate_kv(const KvLayout& layout, int blocks) override;
-  void load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b, float scale) override;
+  void load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b,
+                    float scale) override;
   void drop_adapter(int adapter) override;
 
   void begin_step(const Batch& batch) override;
   void embed(const Weight& table, float scale, Activation& x) override;
   void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) override;
-  void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate, Activation& out) override;
-  void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope, int layer,
-                      Activation& q) override;
+  void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
+              Activation& out) override;
+  void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope,
+                      int layer, Activation& q) override;
   void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
                        Activation& out) override;
-  void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation, Activation& out) override;
+  void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
+                 Activation& out) override;
   void logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) override;
   void pooled(const Activation& x, const Weight* norm, float epsilon, Pooling pooling) override;
   void apply_mask(int output, std::span<const uint32_t> mask) override;
@@ -82,26 +85,31 @@ class CpuBackend final : public Backend {
 
   // cpu_linear.cc
   bool runs_on_int8(const CpuWeight& weight) const { return is_integer(weight.layout) && !float_activations_; }
-  void compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns, int worker, float* y);
+  void compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
+                     int worker, float* y);
   template <typename Finish>
   void multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows, Finish&& finish);
-  void multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate, float* out,
-                     int64_t stride);
+  void multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate,
+                     float* out, int64_t stride);
   void project_qkv(const CpuActivation& in, const QkvWeights& weights, float* out, int64_t stride);
   bool batch_adapts(const Weight& weight) const;
   void add_adapters(const Weight& weight, const CpuActivation& in, float* out, int64_t stride);
-  void add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first, float* out, int64_t stride);
+  void add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first, float* out,
+                   int64_t stride);
   void add_logit_adapters(const Weight& head);
-  void gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate, const CpuWeight& up, GateActivation activation, CpuActivation& out);
+  void gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate, const CpuWeight& up, GateActivation activation,
+                       CpuActivation& out);
 
   // cpu_attention.cc
   const RopeTable& rope_table(const Rope& rope);
   void store_kv(const float* k, const float* v, std::byte* keys, std::byte* values, int slot);
   std::byte* kv_piece(BlockId block, int layer, int head, int which) const;
   void plan_attention(const AttentionShape& shape, const AttentionOptions& options);
-  void attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
-              int first_split, int splits, const AttentionPartial& total, bool merge, int worker);
-  void finish_attention(const AttentionTask& task, const AttentionShape& shape, const AttentionPartial& total, CpuActivation& out);
+  void attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape,
+              const AttentionOptions& options, int layer, int first_split, int splits, const AttentionPartial& total,
+              bool merge, int worker);
+  void finish_attention(const AttentionTask& task, const AttentionShape& shape, const AttentionPartial& total,
+                        CpuActivation& out);
 
   DeviceInfo device_;
   const Kernels& kernels_;
@@ -123,24 +131,24 @@ class CpuBackend final : public Backend {
   std::map<std::pair<int, const Weight*>, Adapter> adapters_;
 
   // Scratch of a step.
-  Buffer<float> panels_;        // [threads][widest K][16]: an integer panel as floats (float activations)
-  Buffer<float> projected_;     // [rows, (heads + 2 kv_heads) * head_dim]
-  Buffer<float> gates_, ups_;   // [rows, ffn], with adapters only
-  Buffer<float> low_rank_;      // [rows, rank]
-  Buffer<float> logits_;        // [outputs, vocabulary rounded up]
-  Buffer<float> pooled_;        // [sequences, hidden]
+  Buffer<float> panels_;       // [threads][widest K][16]: an integer panel as floats (float activations)
+  Buffer<float> projected_;    // [rows, (heads + 2 kv_heads) * head_dim]
+  Buffer<float> gates_, ups_;  // [rows, ffn], with adapters only
+  Buffer<float> low_rank_;     // [rows, rank]
+  Buffer<float> logits_;       // [outputs, vocabulary rounded up]
+  Buffer<float> pooled_;       // [sequences, hidden]
   Buffer<float> partials_;
-  Buffer<float> attended_;      // [threads][…]: partial and total of one task
+  Buffer<float> attended_;                     // [threads][…]: partial and total of one task
   std::unique_ptr<CpuActivation> normalized_;  // rows that want logits
   int64_t logits_stride_ = 0;
   int pooled_columns_ = 0;
   std::vector<RopeTable> ropes_;
   size_t ropes_in_use_ = 0;
   std::vector<AttentionTask> tasks_;
-  size_t attended_each_ = 0;                              // floats of attended_ a worker
-  std::vector<std::vector<const float*>> query_pointers_; // a worker's, of the task it attends to
+  size_t attended_each_ = 0;                               // floats of attended_ a worker
+  std::vector<std::vector<const float*>> query_pointers_;  // a worker's, of the task it attends to
   std::vector<std::vector<int64_t>> query_bounds_;
-  std::vector<std::vector<float>> rows_scratch_;          // a worker's, one row
+  std::vector<std::vector<float>> rows_scratch_;  // a worker's, one row
   std::vector<int32_t> found_;
 };
 

@@ -1,4 +1,5 @@
-// The CPU backend through its interface: against the reference backend, and against itself under other chunkings, company and threads.
+// The CPU backend through its interface: against the reference backend, and against itself under other chunkings,
+// company and threads.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,7 +28,8 @@ std::vector<std::byte> blocks_of(DType dtype, int64_t rows, int64_t columns, uin
 // A small random transformer over whatever backend it is given; weights depend on the seed and types alone.
 class Transformer {
  public:
-  Transformer(Backend& backend, DType wide, DType narrow, KvLayout kv = {kLayers, 2, 64, DType::kF16}, WeightUse table = WeightUse::kTied)
+  Transformer(Backend& backend, DType wide, DType narrow, KvLayout kv = {kLayers, 2, 64, DType::kF16},
+              WeightUse table = WeightUse::kTied)
       : backend_(backend) {
     table_ = load("table", wide, kVocabulary, kHidden, table, 1.0f);
     if (table != WeightUse::kTied) head_ = load("head", wide, kVocabulary, kHidden, WeightUse::kLinear, 0.1f);
@@ -81,8 +83,10 @@ class Transformer {
   // Two low-rank pairs, one of them on a gate.
   void load_adapter(int adapter) {
     for (const Weight* target : {layers_[0].q.get(), layers_[1].gate.get(), layers_[1].down.get()}) {
-      const auto a = blocks_of(DType::kF32, 5, target->columns(), 77, 0.1f), b = blocks_of(DType::kF16, target->rows(), 5, 78, 0.1f);
-      backend_.load_adapter(adapter, *target, {"a", DType::kF32, 5, target->columns(), a}, {"b", DType::kF16, target->rows(), 5, b}, 0.7f);
+      const auto a = blocks_of(DType::kF32, 5, target->columns(), 77, 0.1f),
+                 b = blocks_of(DType::kF16, target->rows(), 5, 78, 0.1f);
+      backend_.load_adapter(adapter, *target, {"a", DType::kF32, 5, target->columns(), a},
+                            {"b", DType::kF16, target->rows(), 5, b}, 0.7f);
     }
   }
 
@@ -125,7 +129,8 @@ struct Chunk {
 Batch batch_of(const std::vector<Chunk>& chunks) {
   Batch batch;
   for (const Chunk& chunk : chunks) {
-    batch.sequences.push_back({batch.rows(), chunk.count, chunk.first, chunk.conversation->blocks, chunk.conversation->adapter});
+    batch.sequences.push_back(
+        {batch.rows(), chunk.count, chunk.first, chunk.conversation->blocks, chunk.conversation->adapter});
     for (int i = chunk.first; i < chunk.first + chunk.count; ++i) {
       batch.tokens.push_back(chunk.conversation->tokens[static_cast<size_t>(i)]);
       batch.positions.push_back(i);
@@ -144,7 +149,8 @@ std::vector<float> logits_of(Transformer& model, Backend& backend, const std::ve
 
 double worst_difference(const std::vector<float>& a, const std::vector<float>& b) {
   double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  for (size_t i = 0; i < a.size(); ++i)
+    worst = std::max(worst, std::fabs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
   return worst;
 }
 double deviation(const std::vector<float>& a) {
@@ -162,8 +168,9 @@ class CpuBackendTest : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Isas, CpuBackendTest, testing::ValuesIn(available_isas()),
                          [](const auto& p) { return p.param; });
 
-const std::vector<std::pair<DType, DType>> kTypes = {{DType::kF32, DType::kF32},  {DType::kF16, DType::kBF16}, {DType::kQ8_0, DType::kQ5_0},
-                                                     {DType::kQ4_K, DType::kQ5_1}, {DType::kQ6_K, DType::kQ8_0}, {DType::kQ5_K, DType::kF16},
+const std::vector<std::pair<DType, DType>> kTypes = {{DType::kF32, DType::kF32},   {DType::kF16, DType::kBF16},
+                                                     {DType::kQ8_0, DType::kQ5_0}, {DType::kQ4_K, DType::kQ5_1},
+                                                     {DType::kQ6_K, DType::kQ8_0}, {DType::kQ5_K, DType::kF16},
                                                      {DType::kQ4_1, DType::kQ4_0}};
 
 TEST_P(CpuBackendTest, FloatActivationsGiveTheReferencesLogits) {
@@ -172,8 +179,12 @@ TEST_P(CpuBackendTest, FloatActivationsGiveTheReferencesLogits) {
     SCOPED_TRACE(testing::Message() << info(wide).name << ' ' << info(narrow).name);
     const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true);
     Transformer expected(*reference, wide, narrow), model(*backend, wide, narrow);
-    EXPECT_LT(worst_difference(logits_of(expected, *reference, {{&talk, 0, 39}}), logits_of(model, *backend, {{&talk, 0, 39}})), 2e-3);
-    EXPECT_LT(worst_difference(logits_of(expected, *reference, {{&talk, 39, 1}}), logits_of(model, *backend, {{&talk, 39, 1}})), 2e-3);
+    EXPECT_LT(worst_difference(logits_of(expected, *reference, {{&talk, 0, 39}}),
+                               logits_of(model, *backend, {{&talk, 0, 39}})),
+              2e-3);
+    EXPECT_LT(worst_difference(logits_of(expected, *reference, {{&talk, 39, 1}}),
+                               logits_of(model, *backend, {{&talk, 39, 1}})),
+              2e-3);
   }
 }
 
@@ -184,26 +195,35 @@ TEST_P(CpuBackendTest, Int8ActivationsStayCloseToTheReference) {
     const auto reference = make_reference_backend(BackendOptions{}), backend = make();
     Transformer expected(*reference, wide, narrow, {kLayers, 2, 64, DType::kF16}, WeightUse::kEmbedding);
     Transformer model(*backend, wide, narrow, {kLayers, 2, 64, DType::kF16}, WeightUse::kEmbedding);
-    const auto exact = logits_of(expected, *reference, {{&talk, 0, 40}}), got = logits_of(model, *backend, {{&talk, 0, 40}});
-    EXPECT_LT(worst_difference(exact, got), 0.1 * deviation(exact));  // rounding to 1/127 of a group's largest, through two layers
+    const auto exact = logits_of(expected, *reference, {{&talk, 0, 40}}),
+               got = logits_of(model, *backend, {{&talk, 0, 40}});
+    EXPECT_LT(worst_difference(exact, got),
+              0.1 * deviation(exact));  // rounding to 1/127 of a group's largest, through two layers
   }
 }
 
 TEST_P(CpuBackendTest, AttentionOptionsMatchTheReference) {
   const Conversation talk(1, 300), other(2, 30);
   for (const DType kv : {DType::kF32, DType::kF16, DType::kQ8_0}) {
-    for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{.window = 100}, AttentionOptions{.soft_cap = 2.0f},
-                                            AttentionOptions{.mask = AttentionMask::kBidirectional, .scale = 0.2f}}) {
+    for (const AttentionOptions& options :
+         {AttentionOptions{}, AttentionOptions{.window = 100}, AttentionOptions{.soft_cap = 2.0f},
+          AttentionOptions{.mask = AttentionMask::kBidirectional, .scale = 0.2f}}) {
       SCOPED_TRACE(testing::Message() << info(kv).name << " window " << options.window << " cap " << options.soft_cap);
       const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true);
       const KvLayout layout{kLayers, 2, 64, kv};
-      Transformer expected(*reference, DType::kF32, DType::kF32, layout), model(*backend, DType::kF32, DType::kF32, layout);
+      Transformer expected(*reference, DType::kF32, DType::kF32, layout),
+          model(*backend, DType::kF32, DType::kF32, layout);
       expected.attention = model.attention = options;
-      // Positions around a split's border; in Q8_0 a value on a rounding border may fall on either side.
+      // Positions around a split's border; in Q8_0 a value on a rounding border may fall on either side of it.
       const double tolerance = kv == DType::kQ8_0 ? 0.05 : kv == DType::kF16 ? 5e-3 : 5e-4;
-      for (const auto& chunks : {std::vector<Chunk>{{&talk, 0, 255}}, {{&other, 0, 30}, {&talk, 255, 3}}, {{&talk, 258, 1}}, {{&talk, 259, 41}}}) {
+      for (const auto& chunks : {std::vector<Chunk>{{&talk, 0, 255}},
+                                 {{&other, 0, 30}, {&talk, 255, 3}},
+                                 {{&talk, 258, 1}},
+                                 {{&talk, 259, 41}}}) {
         const int last = static_cast<int>(chunks.size()) - 1;
-        EXPECT_LT(worst_difference(logits_of(expected, *reference, chunks, last), logits_of(model, *backend, chunks, last)), tolerance);
+        EXPECT_LT(
+            worst_difference(logits_of(expected, *reference, chunks, last), logits_of(model, *backend, chunks, last)),
+            tolerance);
       }
     }
   }
@@ -242,7 +262,8 @@ TEST_P(CpuBackendTest, AdaptersChangeTheirRowsAsTheReferenceDoesAndNoOthers) {
   const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true), rounded = make();
   Transformer expected(*reference, DType::kQ8_0, DType::kF32), model(*backend, DType::kQ8_0, DType::kF32);
   Transformer int8(*rounded, DType::kQ8_0, DType::kF32);
-  const auto before = logits_of(int8, *rounded, {{&plain, 0, 20}}), without = logits_of(int8, *rounded, {{&adapted, 0, 20}});
+  const auto before = logits_of(int8, *rounded, {{&plain, 0, 20}}),
+             without = logits_of(int8, *rounded, {{&adapted, 0, 20}});
   expected.load_adapter(4);
   model.load_adapter(4);
   int8.load_adapter(4);
@@ -276,7 +297,8 @@ TEST_P(CpuBackendTest, ReadersAgreeWithTheReference) {
   const auto row = backend->read_logits(1);
   std::vector<int32_t> order(kVocabulary);
   for (int i = 0; i < kVocabulary; ++i) order[static_cast<size_t>(i)] = i;
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)]; });
   EXPECT_EQ(backend->argmax(1), order[0]);
   std::vector<Candidate> best;
   for (const int k : {0, 1, 2, 40, 500, kVocabulary, 5000}) {
@@ -294,7 +316,8 @@ TEST_P(CpuBackendTest, ReadersAgreeWithTheReference) {
   backend->apply_mask(1, mask);
   backend->top_k(1, 3, best);
   ASSERT_EQ(best.size(), 3u);
-  EXPECT_EQ((std::vector<int>{std::min(best[0].token, best[1].token), std::max(best[0].token, best[1].token)}), (std::vector<int>{7, 1002}));
+  EXPECT_EQ((std::vector<int>{std::min(best[0].token, best[1].token), std::max(best[0].token, best[1].token)}),
+            (std::vector<int>{7, 1002}));
   EXPECT_EQ(best[2].token, 0);
   EXPECT_TRUE(std::isinf(best[2].logit));
   EXPECT_EQ(backend->argmax(1), best[0].token);
@@ -372,8 +395,10 @@ TEST(CpuIsa, TheEnvironmentForcesOneUnlessTheOptionsDo) {
   ::setenv("CARRONADE_ISA", "nonsense", 1);
   EXPECT_THROW(make_cpu_backend({.threads = 1, .isa = ""}), Error);
   EXPECT_EQ(make_cpu_backend({.threads = 1, .isa = "generic"})->device().variant, "generic");
-  if (before) ::setenv("CARRONADE_ISA", saved.c_str(), 1);
-  else ::unsetenv("CARRONADE_ISA");
+  if (before)
+    ::setenv("CARRONADE_ISA", saved.c_str(), 1);
+  else
+    ::unsetenv("CARRONADE_ISA");
 }
 
 }  // namespace

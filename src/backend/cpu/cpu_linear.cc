@@ -12,7 +12,8 @@ namespace {
 // Panels a worker takes at a time: an eighth of its share, so that one that is put aside holds up little.
 int64_t grain_of(int64_t count, int threads) { return std::clamp<int64_t>(count / (8 * threads), 1, 64); }
 
-void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bool accumulate, float* out, int64_t stride) {
+void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bool accumulate, float* out,
+                 int64_t stride) {
   const int64_t at = part.panel * kPanelRows;
   const int width = static_cast<int>(std::min<int64_t>(kPanelRows, outputs - at));
   for (int c = 0; c < part.columns; ++c) {
@@ -27,8 +28,8 @@ void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bo
 
 }  // namespace
 
-void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns, int worker,
-                               float* y) {
+void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
+                               int worker, float* y) {
   const std::byte* data = weight.panel(panel);
   if (runs_on_int8(weight)) {
     kernels_.matmul[static_cast<int>(weight.layout)](data, in.quantized().row(first), columns, y);
@@ -36,26 +37,30 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
   }
   Layout layout = weight.layout;
   if (is_integer(layout)) {  // float activations: the panel's exact values
-    float* values = panels_.data() + static_cast<size_t>(worker) * (panels_.size() / static_cast<size_t>(team_.threads()));
+    float* values =
+        panels_.data() + static_cast<size_t>(worker) * (panels_.size() / static_cast<size_t>(team_.threads()));
     for (int64_t step = 0; step * kStepColumns < weight.columns(); ++step) {
       unpack_step(layout, data, weight.columns(), step, values + step * kStepColumns * kPanelRows);
     }
     data = reinterpret_cast<const std::byte*>(values);
     layout = Layout::kF32;
   }
-  kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts](data, in.row(first), in.stride, weight.columns(), columns, false, y);
+  kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts](data, in.row(first), in.stride, weight.columns(),
+                                                                    columns, false, y);
 }
 
 // Calls finish(index of the weight, PanelOutput) for every panel of every weight and every tile of rows.
 template <typename Finish>
-void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows, Finish&& finish) {
+void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows,
+                          Finish&& finish) {
   int64_t panels = 0, widest = 0;
   for (const CpuWeight* weight : weights) {
     assert(weight->columns() == in.columns());
     panels += weight->panels();
     if (!runs_on_int8(*weight) && is_integer(weight->layout)) widest = std::max(widest, weight->columns());
   }
-  if (widest > 0) panels_.ensure(static_cast<size_t>(team_.threads()) * static_cast<size_t>(whole_groups(widest)) * kPanelRows);
+  if (widest > 0)
+    panels_.ensure(static_cast<size_t>(team_.threads()) * static_cast<size_t>(whole_groups(widest)) * kPanelRows);
   // A tile of rows stays in L2 while the panels pass by.
   const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns;
   team_.run(tiles * panels, grain_of(tiles * panels, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
@@ -72,25 +77,27 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
   });
 }
 
-void CpuBackend::multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate, float* out,
-                               int64_t stride) {
+void CpuBackend::multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias,
+                               bool accumulate, float* out, int64_t stride) {
   const std::array<const CpuWeight*, 1> weights{&weight};
-  multiply(weights, in, rows, [&](size_t, const PanelOutput& part) {
-    write_panel(part, weight.rows(), bias, accumulate, out, stride);
-  });
+  multiply(weights, in, rows,
+           [&](size_t, const PanelOutput& part) { write_panel(part, weight.rows(), bias, accumulate, out, stride); });
 }
 
-void CpuBackend::linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate, Activation& out) {
+void CpuBackend::linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
+                        Activation& out) {
   CpuActivation& result = cast(out);
   assert(result.use == ActivationUse::kResidual && weight.rows() == out.columns());
   result.prepare(max_rows_, true, false);
-  multiply_into(cast(weight), cast(in), rows(), bias ? cast(*bias).vector() : nullptr, accumulate, result.row(0), result.stride);
+  multiply_into(cast(weight), cast(in), rows(), bias ? cast(*bias).vector() : nullptr, accumulate, result.row(0),
+                result.stride);
   add_adapters(weight, cast(in), result.row(0), result.stride);
 }
 
 // ---- The gated MLP: each item makes 32 outputs, so that they can be rounded as a group at once.
 
-void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation, Activation& out) {
+void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
+                           Activation& out) {
   const CpuActivation& x = cast(in);
   const CpuWeight& g = cast(gate);
   const CpuWeight& u = cast(up);
@@ -133,8 +140,8 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
 }
 
 // The same values in three passes, for adapters, which come between the products and the activation.
-void CpuBackend::gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate, const CpuWeight& up, GateActivation activation,
-                                 CpuActivation& out) {
+void CpuBackend::gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate, const CpuWeight& up,
+                                 GateActivation activation, CpuActivation& out) {
   const int64_t stride = out.stride;
   float* gates = gates_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
   float* ups = ups_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
@@ -162,8 +169,8 @@ bool CpuBackend::batch_adapts(const Weight& weight) const {
 }
 
 // Rows [first, first + count) of `in`, to rows from out_first on of `out`.
-void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first, float* out,
-                             int64_t stride) {
+void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first,
+                             float* out, int64_t stride) {
   const CpuWeight& a = cast(*adapter.a);
   const CpuWeight& b = cast(*adapter.b);
   const int64_t rank = whole_groups(a.rows());
@@ -174,17 +181,20 @@ void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, in
     team_.run(tiles * weight.panels(), 1, [&](int64_t begin, int64_t end, int) {
       alignas(64) float y[kTileColumns * kPanelRows];
       for (int64_t item = begin; item < end; ++item) {
-        const int row = static_cast<int>(item / weight.panels()) * kTileColumns, columns = std::min(kTileColumns, count - row);
+        const int row = static_cast<int>(item / weight.panels()) * kTileColumns,
+                  columns = std::min(kTileColumns, count - row);
         kernel(weight.panel(item % weight.panels()), x + row * x_stride, x_stride, weight.columns(), columns, false, y);
         write(PanelOutput{item % weight.panels(), row, columns, y});
       }
     });
   };
-  pass(a, in.row(first), in.stride, [&](const PanelOutput& part) { write_panel(part, a.rows(), nullptr, false, low, rank); });
+  pass(a, in.row(first), in.stride,
+       [&](const PanelOutput& part) { write_panel(part, a.rows(), nullptr, false, low, rank); });
   pass(b, low, rank, [&](const PanelOutput& part) {
     float scaled[kTileColumns * kPanelRows];
     for (int i = 0; i < kPanelRows * part.columns; ++i) scaled[i] = adapter.scale * part.y[i];
-    write_panel({part.panel, part.first, part.columns, scaled}, b.rows(), nullptr, true, out + out_first * stride, stride);
+    write_panel({part.panel, part.first, part.columns, scaled}, b.rows(), nullptr, true, out + out_first * stride,
+                stride);
   });
 }
 
@@ -209,8 +219,8 @@ void CpuBackend::logits(const Activation& x, const Weight& norm, float epsilon, 
   normalized_->prepare(max_outputs_, true, wants_int8_);
   team_.run(count, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
-      kernels_.rms_norm_row(cast(x).row(batch_->output_rows[static_cast<size_t>(i)]), cast(norm).vector(), epsilon, x.columns(),
-                            normalized_->row(i));
+      kernels_.rms_norm_row(cast(x).row(batch_->output_rows[static_cast<size_t>(i)]), cast(norm).vector(), epsilon,
+                            x.columns(), normalized_->row(i));
       if (wants_int8_) kernels_.quantize_row(normalized_->row(i), x.columns(), normalized_->quantized().row(i));
     }
   });
@@ -245,7 +255,8 @@ void CpuBackend::project_qkv(const CpuActivation& in, const QkvWeights& weights,
   const std::array<const Weight*, 3> biases{weights.q_bias, weights.k_bias, weights.v_bias};
   const std::array<int64_t, 3> starts{0, weights.q->rows(), weights.q->rows() + weights.k->rows()};
   multiply(matrices, in, rows(), [&](size_t w, const PanelOutput& part) {
-    write_panel(part, matrices[w]->rows(), biases[w] ? cast(*biases[w]).vector() : nullptr, false, out + starts[w], stride);
+    write_panel(part, matrices[w]->rows(), biases[w] ? cast(*biases[w]).vector() : nullptr, false, out + starts[w],
+                stride);
   });
   for (size_t w = 0; w < 3; ++w) add_adapters(*matrices[w], in, out + starts[w], stride);
 }

@@ -29,8 +29,8 @@ CARRONADE_INLINE float max_lanes(V::F x) {
   return lanes[0];
 }
 
-// e^x within 2e-7 (relative) for -87 ≤ x ≤ 88, beyond as at the ends; NaN stays. x = n ln 2 + r, |r| ≤ ln 2 / 2; e^r by its series with the
-// last coefficients fitted. exp(0) is exactly 1.
+// e^x within 2e-7 (relative) for -87 ≤ x ≤ 88, beyond as at the ends; NaN stays. x = n ln 2 + r, |r| ≤ ln 2 / 2; e^r by
+// its series with the last coefficients fitted. exp(0) is exactly 1.
 CARRONADE_INLINE V::F exp(V::F x) {
   x = V::max(V::set(-87.0f), V::min(V::set(88.0f), x));
   const V::F n = V::round(V::mul(x, V::set(1.44269504f)));
@@ -46,7 +46,8 @@ CARRONADE_INLINE V::F exp(V::F x) {
   return V::scale_by_power(p, n);
 }
 
-// x / (1 + e^-z): silu for z = x, gelu (tanh form) for z = 2 sqrt(2/π) (x + 0.044715 x³), since (1 + tanh u) / 2 = 1 / (1 + e^-2u).
+// x / (1 + e^-z): silu for z = x, gelu (tanh form) for z = 2 sqrt(2/π) (x + 0.044715 x³), since (1 + tanh u) / 2 = 1 /
+// (1 + e^-2u).
 CARRONADE_INLINE V::F gated(V::F x, V::F z) { return V::div(x, V::add(V::set(1.0f), exp(V::negate(z)))); }
 CARRONADE_INLINE V::F gelu_argument(V::F x) {
   return V::mul(V::set(1.59576912f), V::fma(V::mul(V::mul(x, x), V::set(0.044715f)), x, x));
@@ -111,7 +112,8 @@ CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, fl
 
 void quantize_row(const float* x, int64_t n, const QuantizedRows& row) {
   int64_t g = 0;
-  for (; 32 * (g + 1) <= n; ++g) quantize_group(x + 32 * g, row.q + 32 * g, row.scale + g, row.sum + g, row.half_sum + 2 * g);
+  for (; 32 * (g + 1) <= n; ++g)
+    quantize_group(x + 32 * g, row.q + 32 * g, row.scale + g, row.sum + g, row.half_sum + 2 * g);
   if (32 * g < n) {
     float last[32] = {};
     for (int64_t i = 32 * g; i < n; ++i) last[i - 32 * g] = x[i];

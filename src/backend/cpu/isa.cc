@@ -9,10 +9,13 @@ namespace carronade::cpu {
 namespace {
 
 #if defined(__x86_64__)
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -29,10 +32,10 @@ std::vector<std::string> names(bool only_available) {
 const std::vector<Isa>& known_isas() {
   static const std::vector<Isa> isas = {
 #if defined(__x86_64__)
-      {"avx512", has_avx512(), avx512_kernels},
-      {"avx2", has_avx2(), avx2_kernels},
+    {"avx512", has_avx512(), avx512_kernels},
+    {"avx2", has_avx2(), avx2_kernels},
 #endif
-      {"generic", true, generic_kernels},
+    {"generic", true, generic_kernels},
   };
   return isas;
 }
@@ -41,13 +44,15 @@ const Kernels& choose_kernels(std::string_view name) {
   for (const Isa& isa : known_isas()) {
     if (name.empty() ? isa.available : name == isa.name) {
       if (isa.available) return isa.kernels();
-      throw Error(ErrorCode::kUnsupported,
-                  fmt::format("this processor lacks the instruction set {}; it has: {}", name, fmt::join(names(true), ", ")),
-                  "CARRONADE_ISA");
+      throw Error(
+          ErrorCode::kUnsupported,
+          fmt::format("this processor lacks the instruction set {}; it has: {}", name, fmt::join(names(true), ", ")),
+          "CARRONADE_ISA");
     }
   }
   throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("unknown instruction set \"{}\"; known: {}", name, fmt::join(names(false), ", ")), "CARRONADE_ISA");
+              fmt::format("unknown instruction set \"{}\"; known: {}", name, fmt::join(names(false), ", ")),
+              "CARRONADE_ISA");
 }
 
 }  // namespace carronade::cpu

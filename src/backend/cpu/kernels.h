@@ -1,7 +1,8 @@
-// The table of kernels that one instruction set fills in. Kernels take raw pointers and sizes; they know no threads, weights or batches.
+// The table of kernels that one instruction set fills in. Kernels take raw pointers and sizes; they know no threads,
+// weights or batches.
 //
-// What a kernel computes for a column (a row of the batch) never depends on the other columns of the call, nor on their number: integer
-// sums are exact, and float sums run over K in one fixed order, whatever the tiling.
+// What a kernel computes for a column (a row of the batch) never depends on the other columns of the call, nor on their
+// number: integer sums are exact, and float sums run over K in one fixed order, whatever the tiling.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +12,12 @@
 
 namespace carronade::cpu {
 
-// Columns a call of a matmul kernel takes at most: their share of a panel's unpacked chunk pays for the unpacking, and 32 columns of
-// 8960 int8 values (394 KB with their scales) still fit an L2 of 512 KB.
+// Columns a call of a matmul kernel takes at most: their share of a panel's unpacked chunk pays for the unpacking, and
+// 32 columns of 8960 int8 values (394 KB with their scales) still fit an L2 of 512 KB.
 inline constexpr int kTileColumns = 32;
 
-// Activations rounded to int8, one scale for every 32 (a group). Row r lies at q + r * k, scale + r * (k / 32) and so on. k is the
-// row's extent rounded up to whole groups; the filling is zero.
+// Activations rounded to int8, one scale for every 32 (a group). Row r lies at q + r * k, scale + r * (k / 32) and so
+// on. k is the row's extent rounded up to whole groups; the filling is zero.
 //   x ≈ scale * q, |q| ≤ 127    sum: scale * Σ q of a group    half_sum: Σ q of each half of a group, [k / 16]
 struct QuantizedRows {
   int8_t* q;
@@ -30,35 +31,38 @@ struct QuantizedRows {
   }
 };
 
-// y[c][r] = Σ_k panel[r][k] * a[c][k], for c < n ≤ kTileColumns. panel: k columns in the kernel's layout; y: [n][16], 64-byte aligned.
+// y[c][r] = Σ_k panel[r][k] * a[c][k], for c < n ≤ kTileColumns. panel: k columns in the kernel's layout; y: [n][16],
+// 64-byte aligned.
 using MatmulKernel = void (*)(const std::byte* panel, const QuantizedRows& a, int n, float* y);
 
 // The same over float activations x[c * stride + k], panels of f16, bf16 or f32, any k. `y` is added to when `add`.
-using FloatMatmulKernel = void (*)(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add, float* y);
+using FloatMatmulKernel = void (*)(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add,
+                                   float* y);
 
 enum class KvFormat : uint8_t { kF16, kF32, kQ8_0 };
 inline constexpr int kKvFormats = 3;
 
-// One stretch of a context, as several query vectors of one KV head see it. Per 16 positions (a block) a piece of keys and a piece of
-// values; E is the format's element:
+// One stretch of a context, as several query vectors of one KV head see it. Per 16 positions (a block) a piece of keys
+// and a piece of values; E is the format's element:
 //   f16, f32   keys E[head_dim][16]                                 values E[16][head_dim]
-//   q8_0       keys i8[head_dim][16], scale f16[head_dim / 32][16]  values i8[16][head_dim], scale f16[head_dim / 32][16]
+//   q8_0       keys i8[head_dim][16], scale f16[head_dim / 32][16]  values i8[16][head_dim], scale f16[head_dim /
+//   32][16]
 struct AttentionSpan {
   const std::byte* const* keys;    // [blocks]
   const std::byte* const* values;  // [blocks]
   int blocks;
-  int64_t first_position;          // of the first block
-  int head_dim;                    // a multiple of 8 (of 32 for q8_0)
+  int64_t first_position;  // of the first block
+  int head_dim;            // a multiple of 8 (of 32 for q8_0)
   int queries;
-  const float* const* q;           // [queries] → [head_dim]
-  const int64_t* begin;            // [queries] positions a query may see: [begin, end)
+  const float* const* q;  // [queries] → [head_dim]
+  const int64_t* begin;   // [queries] positions a query may see: [begin, end)
   const int64_t* end;
   float scale;
-  float soft_cap;                  // 0: none
+  float soft_cap;  // 0: none
 };
 
-// The unfinished softmax of a query over a stretch: out = Σ_p exp(s_p - max) v_p, sum = Σ_p exp(s_p - max). A stretch of which the query
-// sees nothing leaves max = kNothingSeen, sum = 0, out = 0.
+// The unfinished softmax of a query over a stretch: out = Σ_p exp(s_p - max) v_p, sum = Σ_p exp(s_p - max). A stretch
+// of which the query sees nothing leaves max = kNothingSeen, sum = 0, out = 0.
 inline constexpr float kNothingSeen = -1e30f;
 struct AttentionPartial {
   float* max;  // [queries]
@@ -81,10 +85,12 @@ struct Kernels {
   void (*silu_mul)(float* gate, const float* up, int64_t n);
   void (*gelu_mul)(float* gate, const float* up, int64_t n);
   // Merges a later partial into an earlier one: a ← a ∪ b, both of `head_dim`.
-  void (*merge_partial)(float* max_a, float* sum_a, float* out_a, float max_b, float sum_b, const float* out_b, int head_dim);
+  void (*merge_partial)(float* max_a, float* sum_a, float* out_a, float max_b, float sum_b, const float* out_b,
+                        int head_dim);
   void (*to_half)(const float* x, int64_t n, uint16_t* out);  // round to nearest even; beyond ±65504 → ±65504
-  int64_t (*argmax)(const float* x, int64_t n);               // lowest index among equals; NaN never wins; 0 when all are NaN
-  // Appends to `found` the indices i in [begin, n) with x[i] > threshold until `room` are found; returns where it stopped, count in *got.
+  int64_t (*argmax)(const float* x, int64_t n);  // lowest index among equals; NaN never wins; 0 when all are NaN
+  // Appends to `found` the indices i in [begin, n) with x[i] > threshold until `room` are found; returns where it
+  // stopped, count in *got.
   int64_t (*find_above)(const float* x, int64_t begin, int64_t n, float threshold, int32_t* found, int room, int* got);
 };
 

@@ -9,12 +9,15 @@
 
 namespace carronade::cpu {
 namespace {
+// Each builds on those before it.
+// clang-format off
 #include "backend/cpu/prelude_inl.h"
 #include "backend/cpu/vector_avx2.h"
 #include "backend/cpu/matmul_inl.h"
 #include "backend/cpu/elementwise_inl.h"
 #include "backend/cpu/attention_inl.h"
 #include "backend/cpu/table_inl.h"
+// clang-format on
 }  // namespace
 
 const Kernels& avx2_kernels() {

@@ -1,8 +1,10 @@
-// Packed weights: the rows of a matrix interleaved by sixteen, so that a vector's lanes are rows and no kernel ever adds across lanes.
+// Packed weights: the rows of a matrix interleaved by sixteen, so that a vector's lanes are rows and no kernel ever
+// adds across lanes.
 //
-// A *panel* is 16 consecutive rows with all their columns; the last one is filled up with rows of zeros. Panels follow one another,
-// panel_bytes() apart. A *step* is 32 columns of a panel. A *tile* is 64 bytes: lane r (0…15) holds 4 bytes of row r. All values are
-// exactly those of the file's blocks; only their places differ. All ISAs share these layouts.
+// A *panel* is 16 consecutive rows with all their columns; the last one is filled up with rows of zeros. Panels follow
+// one another, panel_bytes() apart. A *step* is 32 columns of a panel. A *tile* is 64 bytes: lane r (0…15) holds 4
+// bytes of row r. All values are exactly those of the file's blocks; only their places differ. All ISAs share these
+// layouts.
 //
 // Nibble tiles N[i], i = 0…3, of a step hold columns 4i+b in the low and 16+4i+b in the high nibble of byte b:
 //
@@ -19,10 +21,11 @@
 //
 //   q4_k  2368 B │ d f16[16] │ dmin f16[16] │ scale u8[8][16] │ min u8[8][16] │ 8 × N[4] │
 //   q5_k  2880 B │ d f16[16] │ dmin f16[16] │ scale u8[8][16] │ min u8[8][16] │ 8 × F    │ 8 × N[4] │
-//   q6_k  3392 B │ scale i8[16][16] │ d f16[16] │ 32 B of nothing │ 8 × T[2] │ 8 × N[4] │     Q3_K too: its q + 28 is six bits
+//   q6_k  3392 B │ scale i8[16][16] │ d f16[16] │ 32 B unused │ 8 × T[2] │ 8 × N[4] │
+//         Q3_K too: its q + 28 is six bits
 //
-// Plane layouts, for formats whose rows need not be whole super-blocks: each plane runs over all steps s of the panel and starts at a
-// multiple of 64 bytes.
+// Plane layouts, for formats whose rows need not be whole super-blocks: each plane runs over all steps s of the panel
+// and starts at a multiple of 64 bytes.
 //
 //   q4_0  │ d f16[s][16] │ s × N[4] │                      q4_1  │ d f16[s][16] │ m f16[s][16] │ s × N[4] │
 //   q5_0  │ d f16[s][16] │ s × F │ s × N[4] │              q5_1  │ d f16[s][16] │ m f16[s][16] │ s × F │ s × N[4] │
@@ -77,11 +80,13 @@ Layout layout_of(DType dtype);
 const char* name_of(Layout layout);
 size_t panel_bytes(Layout layout, int64_t columns);
 
-// Packs one panel: `rows` (1…16) rows of `dtype` blocks at `source`, source_stride bytes apart, unaligned. `panel` is zeroed memory.
-void pack_panel(DType dtype, const std::byte* source, size_t source_stride, int rows, int64_t columns, std::byte* panel);
+// Packs one panel: `rows` (1…16) rows of `dtype` blocks at `source`, source_stride bytes apart, unaligned. `panel` is
+// zeroed memory.
+void pack_panel(DType dtype, const std::byte* source, size_t source_stride, int rows, int64_t columns,
+                std::byte* panel);
 
-// The values of a panel's columns [32 step, 32 step + count) as float [count][16]; count ≤ 32. Equal to dequantize() of the source, bit
-// for bit.
+// The values of a panel's columns [32 step, 32 step + count) as float [count][16]; count ≤ 32. Equal to dequantize() of
+// the source, bit for bit.
 void unpack_step(Layout layout, const std::byte* panel, int64_t columns, int64_t step, float* out);
 
 // One row of a packed matrix as floats.

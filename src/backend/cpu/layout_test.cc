@@ -31,7 +31,8 @@ TEST_P(LayoutTest, UnpackingGivesTheExactValuesOfTheFile) {
     const Packed packed(dtype, source.data() + 1, rows, columns);
     for (int64_t r = 0; r < rows; ++r) {
       unpack_row(packed.layout, packed.panel(0), columns, r, row.data());
-      for (int64_t k = 0; k < columns; ++k) ASSERT_EQ(row[static_cast<size_t>(k)], expected[static_cast<size_t>(r * columns + k)]) << r << ' ' << k;
+      for (int64_t k = 0; k < columns; ++k)
+        ASSERT_EQ(row[static_cast<size_t>(k)], expected[static_cast<size_t>(r * columns + k)]) << r << ' ' << k;
     }
   }
 }
@@ -53,7 +54,8 @@ TEST_P(LayoutTest, PanelsAreAlignedAndNotMuchLargerThanTheFile) {
   const DType dtype = GetParam();
   const size_t size = panel_bytes(layout_of(dtype), 1536);
   EXPECT_EQ(size % 64, 0u);
-  const bool own_layout = dtype != DType::kQ2_K && dtype != DType::kQ3_K && dtype != DType::kIQ4_NL && dtype != DType::kIQ4_XS;
+  const bool own_layout =
+      dtype != DType::kQ2_K && dtype != DType::kQ3_K && dtype != DType::kIQ4_NL && dtype != DType::kIQ4_XS;
   if (own_layout) {
     EXPECT_LE(static_cast<double>(size), 1.03 * 16.0 * static_cast<double>(row_bytes(dtype, 1536)));
   }

@@ -1,33 +1,41 @@
-// Body of the integer and float matmuls, compiled once for each ISA: the includer has opened an unnamed namespace in which `V` is the
-// ISA's vector traits (see vector_avx2.h). No include guard and no inline function of a shared header on purpose: code made for one ISA
-// must not be linked into another's.
+// Body of the integer and float matmuls, compiled once for each ISA: the includer has opened an unnamed namespace in
+// which `V` is the ISA's vector traits (see vector_avx2.h). No include guard and no inline function of a shared header
+// on purpose: code made for one ISA must not be linked into another's.
 //
 // For every layout a Reader says how step j of the current chunk is unpacked:
-//   w(i, v)   tile i (0…7: columns 4i…4i+3 of each row), vector v of the panel's 16 rows, as unsigned bytes (signed for kByte)
-//   ws(j, v)  the scale of the step's sum, as float lanes             wm(j, v)  what the sum of activations is multiplied by (kHasMin)
-// and the traits' dots<Reader, C>() makes exact integer sums of it. Then y += a_scale * (ws * dot) and y += wm * a_sum, step by step.
+//   w(i, v)   tile i (0…7: columns 4i…4i+3 of each row), vector v of the panel's 16 rows, as unsigned bytes (signed for
+//   kByte) ws(j, v)  the scale of the step's sum, as float lanes             wm(j, v)  what the sum of activations is
+//   multiplied by (kHasMin)
+// and the traits' dots<Reader, C>() makes exact integer sums of it. Then y += a_scale * (ws * dot) and y += wm * a_sum,
+// step by step.
 
 template <int I>
 CARRONADE_INLINE V::I read_nibbles(const std::byte* tiles, int v) {
   const V::I pair = V::load(tiles + 64 * (I % 4) + V::kBytes * v);
-  if constexpr (I < 4) return V::bits_and(pair, V::set_bytes(15));
-  else return V::bits_and(V::template shift_right<4>(pair), V::set_bytes(15));
+  if constexpr (I < 4)
+    return V::bits_and(pair, V::set_bytes(15));
+  else
+    return V::bits_and(V::template shift_right<4>(pair), V::set_bytes(15));
 }
 
 // Bit 4 of tile I's values, from the one-bit tile.
 template <int I>
 CARRONADE_INLINE V::I read_fifth(const std::byte* tile, int v) {
   const V::I bits = V::load(tile + V::kBytes * v);
-  if constexpr (I < 4) return V::bits_and(V::template shift_left<4 - I>(bits), V::set_bytes(16));
-  else return V::bits_and(V::template shift_right<I - 4>(bits), V::set_bytes(16));
+  if constexpr (I < 4)
+    return V::bits_and(V::template shift_left<4 - I>(bits), V::set_bytes(16));
+  else
+    return V::bits_and(V::template shift_right<I - 4>(bits), V::set_bytes(16));
 }
 
 // Bits 4-5 of tile I's values, from the two-bit tiles.
 template <int I>
 CARRONADE_INLINE V::I read_two(const std::byte* tiles, int v) {
   const V::I bits = V::load(tiles + 64 * (I / 4) + V::kBytes * v);
-  if constexpr (I % 4 < 2) return V::bits_and(V::template shift_left<4 - 2 * (I % 4)>(bits), V::set_bytes(48));
-  else return V::bits_and(V::template shift_right<2 * (I % 4) - 4>(bits), V::set_bytes(48));
+  if constexpr (I % 4 < 2)
+    return V::bits_and(V::template shift_left<4 - 2 * (I % 4)>(bits), V::set_bytes(48));
+  else
+    return V::bits_and(V::template shift_right<2 * (I % 4) - 4>(bits), V::set_bytes(48));
 }
 
 template <bool kFifth>
@@ -48,8 +56,10 @@ struct ReadQ45K {
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     const V::I low = read_nibbles<I>(chunk + (kFifth ? kQ5KNibbles : kQ4KNibbles) + 256 * j, v);
-    if constexpr (kFifth) return V::bits_or(low, read_fifth<I>(chunk + kQ5KFifth + 64 * j, v));
-    else return low;
+    if constexpr (kFifth)
+      return V::bits_or(low, read_fifth<I>(chunk + kQ5KFifth + 64 * j, v));
+    else
+      return low;
   }
   CARRONADE_INLINE V::F ws(int j, int v) const {
     return V::mul(d[v], V::load_u8(chunk + kQ45KScales + 16 * j + V::kLanes * v));
@@ -110,17 +120,23 @@ struct ReadPlanes {
       return V::load(q + 512 * j + 64 * I + V::kBytes * v);
     } else {
       const V::I low = read_nibbles<I>(q + 256 * j, v);
-      if constexpr (kFifth) return V::bits_or(low, read_fifth<I>(fifth + 64 * j, v));
-      else return low;
+      if constexpr (kFifth)
+        return V::bits_or(low, read_fifth<I>(fifth + 64 * j, v));
+      else
+        return low;
     }
   }
   CARRONADE_INLINE V::F ws(int j, int v) const {
-    if constexpr (kLayout == Layout::kS8) return V::load_float(d + 64 * j + 4 * V::kLanes * v);
-    else return V::load_half(d + 32 * j + 2 * V::kLanes * v);
+    if constexpr (kLayout == Layout::kS8)
+      return V::load_float(d + 64 * j + 4 * V::kLanes * v);
+    else
+      return V::load_half(d + 32 * j + 2 * V::kLanes * v);
   }
   CARRONADE_INLINE V::F wm(int j, int v) const {
-    if constexpr (kHasPlaneMin) return V::load_half(m + 32 * j + 2 * V::kLanes * v);
-    else return V::mul(ws(j, v), V::set(-static_cast<float>(kOffset)));
+    if constexpr (kHasPlaneMin)
+      return V::load_half(m + 32 * j + 2 * V::kLanes * v);
+    else
+      return V::mul(ws(j, v), V::set(-static_cast<float>(kOffset)));
   }
 
  private:
@@ -143,7 +159,9 @@ struct ReadU8 {
   CARRONADE_INLINE V::I w(int j, int v) const {
     return V::load(q + 512 * j + 64 * I + V::kBytes * v);
   }
-  CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_float(d + 64 * j + 4 * V::kLanes * v); }  // j counts half steps here
+  CARRONADE_INLINE V::F ws(int j, int v) const {
+    return V::load_float(d + 64 * j + 4 * V::kLanes * v);
+  }  // j counts half steps here
   CARRONADE_INLINE V::F wm(int j, int v) const { return V::negate(V::load_float(m + 64 * j + 4 * V::kLanes * v)); }
 
  private:
@@ -176,7 +194,8 @@ template <typename Reader>
 CARRONADE_INLINE void unpack_chunk(const Reader& reader, int steps, UnpackedChunk& chunk) {
   for (int j = 0; j < steps; ++j) {
     unroll<8>([&](auto i) CARRONADE_LAMBDA_INLINE {
-      for (int v = 0; v < V::kVectors; ++v) V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
+      for (int v = 0; v < V::kVectors; ++v)
+        V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
     });
     if constexpr (Reader::kRange == Range::kSix) {
       for (int b = 0; b < 32; ++b) chunk.scales[j][b] = reader.scales(j)[b];
@@ -294,7 +313,8 @@ CARRONADE_INLINE void for_column_groups(int n, F&& f) {
 template <typename Reader>
 void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
   if (n <= V::kDirectColumns) {
-    for_column_groups<V::kDirectColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
+    for_column_groups<V::kDirectColumns>(
+        n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
     return;
   }
   const int64_t steps = a.k / kStepColumns;
@@ -307,7 +327,8 @@ void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
     unpack_chunk(reader, count, unpacked);
     const ReadUnpacked<Reader::kRange, Reader::kHasMin, Reader::kTwoScales> read{unpacked};
-    for_column_groups<V::kColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { add_chunk<c.value>(read, count, a, column, chunk, y); });
+    for_column_groups<V::kColumns>(
+        n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { add_chunk<c.value>(read, count, a, column, chunk, y); });
   }
 }
 
@@ -338,7 +359,8 @@ void add_float_columns(const std::byte* panel, const float* x, int64_t stride, i
     unroll<2>([&](auto odd) CARRONADE_LAMBDA_INLINE {
       for (int v = 0; v < V::kVectors; ++v) {
         const V::F w = E::load(panel + E::kBytes * (16 * (i + odd.value) + V::kLanes * v));
-        for (int c = 0; c < C; ++c) sum[odd.value][c][v] = V::fma(w, V::set(x[c * stride + i + odd.value]), sum[odd.value][c][v]);
+        for (int c = 0; c < C; ++c)
+          sum[odd.value][c][v] = V::fma(w, V::set(x[c * stride + i + odd.value]), sum[odd.value][c][v]);
       }
     });
   }
@@ -360,7 +382,8 @@ void add_float_columns(const std::byte* panel, const float* x, int64_t stride, i
 template <typename E>
 void matmul_float(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add, float* y) {
   int column = 0;
-  for (; column + 3 <= n; column += 3) add_float_columns<3, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
+  for (; column + 3 <= n; column += 3)
+    add_float_columns<3, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
   if (n - column == 2) add_float_columns<2, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
   if (n - column == 1) add_float_columns<1, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
 }

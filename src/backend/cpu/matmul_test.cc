@@ -1,4 +1,5 @@
-// The matmul kernels of every instruction set against sums in double over the exact weights and the rounded activations.
+// The matmul kernels of every instruction set against sums in double over the exact weights and the rounded
+// activations.
 #include <gtest/gtest.h>
 
 #include "backend/cpu/testing.h"
@@ -52,12 +53,14 @@ class IntegerMatmulTest : public testing::TestWithParam<Case> {
         double exact = 0, magnitude = 0;
         for (int64_t k = 0; k < columns; ++k) {
           const auto at = static_cast<size_t>(c * columns + k);
-          const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) * static_cast<double>(a.scale[at / 32]) * a.q[at];
+          const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
+                                 static_cast<double>(a.scale[at / 32]) * a.q[at];
           exact += product;
           magnitude += std::fabs(product);
         }
         // A min cancels against the products: the sums on the way are larger than the result's terms.
-        ASSERT_NO_FATAL_FAILURE(expect_close(tile.y[c][r], exact, 16 * magnitude, columns)) << "row " << r << " column " << c;
+        ASSERT_NO_FATAL_FAILURE(expect_close(tile.y[c][r], exact, 16 * magnitude, columns))
+            << "row " << r << " column " << c;
       }
       for (int64_t r = rows; r < 16; ++r) ASSERT_EQ(tile.y[c][r], 0.0f);
     }
@@ -78,7 +81,8 @@ TEST_P(IntegerMatmulTest, MatchesExactSums) {
 
 TEST_P(IntegerMatmulTest, LargestMagnitudesDoNotOverflow) {
   for (const float sign : {1.0f, -1.0f}) {
-    for (const int n : {1, 2, 4, 8}) check(16, 2560, n, Fill::kLargest, std::vector<float>(static_cast<size_t>(n) * 2560, sign * 127.0f));
+    for (const int n : {1, 2, 4, 8})
+      check(16, 2560, n, Fill::kLargest, std::vector<float>(static_cast<size_t>(n) * 2560, sign * 127.0f));
   }
   std::vector<float> alternating(8 * 2560);
   for (size_t i = 0; i < alternating.size(); ++i) alternating[i] = i % 2 ? -127.0f : 127.0f;
@@ -124,7 +128,8 @@ TEST_P(FloatMatmulTest, MatchesExactSumsWhateverTheNumberOfColumns) {
         for (int r = 0; r < 16; ++r) {
           double exact = 0, magnitude = 0;
           for (int64_t k = 0; k < columns; ++k) {
-            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) * static_cast<double>(x[static_cast<size_t>(c * stride + k)]);
+            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
+                                   static_cast<double>(x[static_cast<size_t>(c * stride + k)]);
             exact += product;
             magnitude += std::fabs(product);
           }

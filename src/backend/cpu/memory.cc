@@ -20,7 +20,8 @@ HugeMemory::HugeMemory(size_t bytes) : size_(bytes) {
   mapping_ = ::mmap(nullptr, mapping_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping_ == MAP_FAILED) {
     mapping_ = nullptr;
-    throw_error(ErrorCode::kUnavailable, "no memory: the system refused {} MiB ({})", bytes >> 20, std::strerror(errno));
+    throw_error(ErrorCode::kUnavailable, "no memory: the system refused {} MiB ({})", bytes >> 20,
+                std::strerror(errno));
   }
   data_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(mapping_), kHugePage));
 #ifdef MADV_HUGEPAGE

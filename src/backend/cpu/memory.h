@@ -7,8 +7,8 @@
 
 namespace carronade::cpu {
 
-// A zeroed anonymous mapping that asks for huge pages (a decode step walks the whole of the weights: with 4 KiB pages it waits for the
-// TLB). Pages come when first touched. Throws Error{kUnavailable}.
+// A zeroed anonymous mapping that asks for huge pages (a decode step walks the whole of the weights: with 4 KiB pages
+// it waits for the TLB). Pages come when first touched. Throws Error{kUnavailable}.
 class HugeMemory {
  public:
   HugeMemory() = default;

@@ -20,7 +20,8 @@ class Account {
   explicit Account(uint64_t& total) : total_(&total) {}
   Account(const Account&) = delete;
   Account& operator=(const Account&) = delete;
-  Account(Account&& other) noexcept : total_(std::exchange(other.total_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  Account(Account&& other) noexcept
+      : total_(std::exchange(other.total_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Account& operator=(Account&& other) noexcept {
     std::swap(total_, other.total_);
     std::swap(bytes_, other.bytes_);
@@ -77,7 +78,7 @@ class CpuWeight : public Weight {
   DType dtype;
   Layout layout = Layout::kF32;  // kLinear, kTied
   size_t panel_size = 0;
-  Piece memory;                  // panels; raw rows of the file (kEmbedding); floats (kVector)
+  Piece memory;  // panels; raw rows of the file (kEmbedding); floats (kVector)
   Account account;
 };
 
@@ -85,7 +86,14 @@ class CpuWeight : public Weight {
 class CpuActivation : public Activation {
  public:
   CpuActivation(int columns, ActivationUse use, uint64_t& total)
-      : Activation(columns), use(use), stride(whole_groups(columns)), floats(total), q(total), scale(total), sum(total), half_sum(total) {}
+      : Activation(columns),
+        use(use),
+        stride(whole_groups(columns)),
+        floats(total),
+        q(total),
+        scale(total),
+        sum(total),
+        half_sum(total) {}
 
   // Room for `rows`, in the forms wanted.
   void prepare(int rows, bool as_floats, bool as_int8) {

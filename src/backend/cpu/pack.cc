@@ -1,4 +1,5 @@
-// From the file's blocks to panels. Written with 64-bit words: fast enough to keep up with the page cache on every processor.
+// From the file's blocks to panels. Written with 64-bit words: fast enough to keep up with the page cache on every
+// processor.
 #include <array>
 #include <bit>
 #include <cstring>
@@ -31,7 +32,8 @@ struct Nibbles {
   uint64_t x[4];
 };
 Nibbles low_nibbles(const uint8_t* q) {
-  return {{load<uint64_t>(q) & kLow, load<uint64_t>(q + 8) & kLow, load<uint64_t>(q + 16) & kLow, load<uint64_t>(q + 24) & kLow}};
+  return {{load<uint64_t>(q) & kLow, load<uint64_t>(q + 8) & kLow, load<uint64_t>(q + 16) & kLow,
+           load<uint64_t>(q + 24) & kLow}};
 }
 Nibbles high_nibbles(const uint8_t* q) {
   return {{load<uint64_t>(q) >> 4 & kLow, load<uint64_t>(q + 8) >> 4 & kLow, load<uint64_t>(q + 16) >> 4 & kLow,
@@ -67,7 +69,8 @@ void put_two(std::byte* tiles, int r, const uint8_t* bits, int bit) {
 }
 
 void put_bytes(std::byte* tiles, int r, const void* values) {
-  for (int i = 0; i < 8; ++i) store(tiles + 64 * i + 4 * r, load<uint32_t>(static_cast<const uint8_t*>(values) + 4 * i));
+  for (int i = 0; i < 8; ++i)
+    store(tiles + 64 * i + 4 * r, load<uint32_t>(static_cast<const uint8_t*>(values) + 4 * i));
 }
 
 void put_half(std::byte* plane, int r, uint16_t half) { store(plane + 2 * r, half); }
@@ -136,10 +139,12 @@ void pack_block(const BlockQ3_K& block, std::byte* chunk, int r) {
 }
 
 template <typename Block>
-void pack_chunks(const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel, size_t chunk_bytes) {
+void pack_chunks(const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel,
+                 size_t chunk_bytes) {
   for (int64_t c = 0; c < columns / kSuperBlock; ++c) {
     for (int r = 0; r < rows; ++r) {
-      const Block block = load<Block>(source + static_cast<size_t>(r) * stride + static_cast<size_t>(c) * sizeof(Block));
+      const Block block =
+          load<Block>(source + static_cast<size_t>(r) * stride + static_cast<size_t>(c) * sizeof(Block));
       pack_block(block, panel + static_cast<size_t>(c) * chunk_bytes, r);
     }
   }
@@ -220,7 +225,8 @@ void pack_planes(DType dtype, const std::byte* source, size_t stride, int rows, 
   const int64_t blocks = columns / info(dtype).block_elements;
   for (int64_t s = 0; s < blocks; ++s) {
     for (int r = 0; r < rows; ++r) {
-      pack_step(load<Block>(source + static_cast<size_t>(r) * stride + static_cast<size_t>(s) * sizeof(Block)), p, s, r);
+      pack_step(load<Block>(source + static_cast<size_t>(r) * stride + static_cast<size_t>(s) * sizeof(Block)), p, s,
+                r);
     }
   }
 }
@@ -232,7 +238,8 @@ void pack_elements(const std::byte* source, size_t stride, int rows, int64_t col
     for (int r = 0; r < rows; ++r) {
       const std::byte* row = source + static_cast<size_t>(r) * stride;
       for (int64_t k = begin; k < end; ++k) {
-        store(panel + sizeof(T) * static_cast<size_t>(kPanelRows * k + r), load<T>(row + sizeof(T) * static_cast<size_t>(k)));
+        store(panel + sizeof(T) * static_cast<size_t>(kPanelRows * k + r),
+              load<T>(row + sizeof(T) * static_cast<size_t>(k)));
       }
     }
   }
@@ -242,42 +249,69 @@ void pack_elements(const std::byte* source, size_t stride, int rows, int64_t col
 
 Layout layout_of(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return Layout::kF32;
-    case DType::kF16: return Layout::kF16;
-    case DType::kBF16: return Layout::kBF16;
-    case DType::kQ4_0: return Layout::kQ4_0;
-    case DType::kQ4_1: return Layout::kQ4_1;
-    case DType::kQ5_0: return Layout::kQ5_0;
-    case DType::kQ5_1: return Layout::kQ5_1;
+    case DType::kF32:
+      return Layout::kF32;
+    case DType::kF16:
+      return Layout::kF16;
+    case DType::kBF16:
+      return Layout::kBF16;
+    case DType::kQ4_0:
+      return Layout::kQ4_0;
+    case DType::kQ4_1:
+      return Layout::kQ4_1;
+    case DType::kQ5_0:
+      return Layout::kQ5_0;
+    case DType::kQ5_1:
+      return Layout::kQ5_1;
     case DType::kQ8_0:
-    case DType::kIQ4_NL: return Layout::kQ8_0;
-    case DType::kQ2_K: return Layout::kU8;
+    case DType::kIQ4_NL:
+      return Layout::kQ8_0;
+    case DType::kQ2_K:
+      return Layout::kU8;
     case DType::kQ3_K:
-    case DType::kQ6_K: return Layout::kQ6_K;
-    case DType::kQ4_K: return Layout::kQ4_K;
-    case DType::kQ5_K: return Layout::kQ5_K;
-    case DType::kIQ4_XS: return Layout::kS8;
+    case DType::kQ6_K:
+      return Layout::kQ6_K;
+    case DType::kQ4_K:
+      return Layout::kQ4_K;
+    case DType::kQ5_K:
+      return Layout::kQ5_K;
+    case DType::kIQ4_XS:
+      return Layout::kS8;
   }
   throw_error(ErrorCode::kUnsupported, "the CPU backend has no layout for weights of type {}", info(dtype).name);
 }
 
 void pack_panel(DType dtype, const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel) {
   switch (dtype) {
-    case DType::kF32: return pack_elements<uint32_t>(source, stride, rows, columns, panel);
+    case DType::kF32:
+      return pack_elements<uint32_t>(source, stride, rows, columns, panel);
     case DType::kF16:
-    case DType::kBF16: return pack_elements<uint16_t>(source, stride, rows, columns, panel);
-    case DType::kQ4_0: return pack_planes<BlockQ4_0>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ4_1: return pack_planes<BlockQ4_1>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ5_0: return pack_planes<BlockQ5_0>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ5_1: return pack_planes<BlockQ5_1>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ8_0: return pack_planes<BlockQ8_0>(dtype, source, stride, rows, columns, panel);
-    case DType::kIQ4_NL: return pack_planes<BlockIQ4_NL>(dtype, source, stride, rows, columns, panel);
-    case DType::kIQ4_XS: return pack_planes<BlockIQ4_XS>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ2_K: return pack_planes<BlockQ2_K>(dtype, source, stride, rows, columns, panel);
-    case DType::kQ3_K: return pack_chunks<BlockQ3_K>(source, stride, rows, columns, panel, kQ6KChunkBytes);
-    case DType::kQ4_K: return pack_chunks<BlockQ4_K>(source, stride, rows, columns, panel, kQ4KChunkBytes);
-    case DType::kQ5_K: return pack_chunks<BlockQ5_K>(source, stride, rows, columns, panel, kQ5KChunkBytes);
-    case DType::kQ6_K: return pack_chunks<BlockQ6_K>(source, stride, rows, columns, panel, kQ6KChunkBytes);
+    case DType::kBF16:
+      return pack_elements<uint16_t>(source, stride, rows, columns, panel);
+    case DType::kQ4_0:
+      return pack_planes<BlockQ4_0>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ4_1:
+      return pack_planes<BlockQ4_1>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ5_0:
+      return pack_planes<BlockQ5_0>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ5_1:
+      return pack_planes<BlockQ5_1>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ8_0:
+      return pack_planes<BlockQ8_0>(dtype, source, stride, rows, columns, panel);
+    case DType::kIQ4_NL:
+      return pack_planes<BlockIQ4_NL>(dtype, source, stride, rows, columns, panel);
+    case DType::kIQ4_XS:
+      return pack_planes<BlockIQ4_XS>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ2_K:
+      return pack_planes<BlockQ2_K>(dtype, source, stride, rows, columns, panel);
+    case DType::kQ3_K:
+      return pack_chunks<BlockQ3_K>(source, stride, rows, columns, panel, kQ6KChunkBytes);
+    case DType::kQ4_K:
+      return pack_chunks<BlockQ4_K>(source, stride, rows, columns, panel, kQ4KChunkBytes);
+    case DType::kQ5_K:
+      return pack_chunks<BlockQ5_K>(source, stride, rows, columns, panel, kQ5KChunkBytes);
+    case DType::kQ6_K:
+      return pack_chunks<BlockQ6_K>(source, stride, rows, columns, panel, kQ6KChunkBytes);
   }
 }
 

@@ -5,5 +5,6 @@ enum class Range { kNibble, kFive, kSix, kByte };
 
 template <int N, typename F>
 CARRONADE_INLINE void unroll(F&& f) {
-  [&]<int... I>(IntegerSequence<I...>) CARRONADE_LAMBDA_INLINE { (f(Index<I>{}), ...); }(MakeIndices<N>{});
+  [&]<int... I>(IntegerSequence<I...>) CARRONADE_LAMBDA_INLINE { (f(Index<I>{}), ...); }
+  (MakeIndices<N>{});
 }

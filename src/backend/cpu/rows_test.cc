@@ -30,13 +30,15 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
         const float value = i < n ? x[at] : 0.0f;
         largest = std::max(largest, std::fabs(value));
         ASSERT_LE(std::abs(a.q[at]), 127);
-        ASSERT_NEAR(static_cast<float>(a.q[at]) * a.scale[static_cast<size_t>(g)], value, 0.501f * a.scale[static_cast<size_t>(g)]);
+        ASSERT_NEAR(static_cast<float>(a.q[at]) * a.scale[static_cast<size_t>(g)], value,
+                    0.501f * a.scale[static_cast<size_t>(g)]);
         halves[i % 32 / 16] += a.q[at];
       }
       ASSERT_FLOAT_EQ(a.scale[static_cast<size_t>(g)], largest / 127.0f);
       ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g)], halves[0]);
       ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g + 1)], halves[1]);
-      ASSERT_EQ(a.sum[static_cast<size_t>(g)], a.scale[static_cast<size_t>(g)] * static_cast<float>(halves[0] + halves[1]));
+      ASSERT_EQ(a.sum[static_cast<size_t>(g)],
+                a.scale[static_cast<size_t>(g)] * static_cast<float>(halves[0] + halves[1]));
     }
   }
 }
@@ -59,7 +61,8 @@ TEST_P(RowsTest, QuantizingZerosTinyAndBrokenValues) {
 
 TEST_P(RowsTest, RmsNorm) {
   for (const int64_t n : {1, 7, 64, 100, 1536}) {
-    const std::vector<float> x = random_floats(static_cast<size_t>(n), 3, 5.0f), w = random_floats(static_cast<size_t>(n), 4);
+    const std::vector<float> x = random_floats(static_cast<size_t>(n), 3, 5.0f),
+                             w = random_floats(static_cast<size_t>(n), 4);
     std::vector<float> y(static_cast<size_t>(n));
     kernels().rms_norm_row(x.data(), w.data(), 1e-6f, n, y.data());
     double squares = 0;
@@ -103,7 +106,8 @@ TEST_P(RowsTest, HalvesRoundToNearestEvenAndStayFinite) {
   x[3] = 1e-7f;           // a subnormal half
   std::vector<uint16_t> half(x.size());
   kernels().to_half(x.data(), static_cast<int64_t>(x.size()), half.data());
-  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(half[i], float_to_half(std::clamp(x[i], -65504.0f, 65504.0f))) << x[i];
+  for (size_t i = 0; i < x.size(); ++i)
+    ASSERT_EQ(half[i], float_to_half(std::clamp(x[i], -65504.0f, 65504.0f))) << x[i];
 }
 
 TEST_P(RowsTest, ArgmaxTakesTheLowestOfEquals) {
@@ -207,12 +211,22 @@ void check_attention(const Kernels& kernels, KvFormat format, const AttentionCas
   const int64_t positions = 16 * c.blocks;
   for (size_t i = 0; i < queries; ++i) {
     pointers.push_back(q.data() + i * dim);
-    begin.push_back(i % 3 == 1 ? c.first_position + static_cast<int64_t>(random() % static_cast<unsigned>(positions)) : 0);
+    begin.push_back(i % 3 == 1 ? c.first_position + static_cast<int64_t>(random() % static_cast<unsigned>(positions))
+                               : 0);
     end.push_back(c.first_position + 1 + static_cast<int64_t>(random() % static_cast<unsigned>(positions)));
   }
   const float scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim));
-  const AttentionSpan span{data.key_pointers.data(), data.value_pointers.data(), c.blocks, c.first_position, c.head_dim, c.queries,
-                           pointers.data(), begin.data(), end.data(), scale, c.soft_cap};
+  const AttentionSpan span{data.key_pointers.data(),
+                           data.value_pointers.data(),
+                           c.blocks,
+                           c.first_position,
+                           c.head_dim,
+                           c.queries,
+                           pointers.data(),
+                           begin.data(),
+                           end.data(),
+                           scale,
+                           c.soft_cap};
   std::vector<float> max(queries), sum(queries), out(queries * dim, 7.0f);
   kernels.attention[static_cast<int>(format)](span, {max.data(), sum.data(), out.data()});
 
@@ -222,7 +236,8 @@ void check_attention(const Kernels& kernels, KvFormat format, const AttentionCas
     for (int64_t p = 0; p < positions; ++p) {
       if (c.first_position + p < begin[i] || c.first_position + p >= end[i]) continue;
       double score = 0;
-      for (size_t d = 0; d < dim; ++d) score += static_cast<double>(pointers[i][d]) * data.k[static_cast<size_t>(p) * dim + d];
+      for (size_t d = 0; d < dim; ++d)
+        score += static_cast<double>(pointers[i][d]) * data.k[static_cast<size_t>(p) * dim + d];
       score *= static_cast<double>(scale);
       if (c.soft_cap > 0) score = c.soft_cap * std::tanh(score / c.soft_cap);
       s[static_cast<size_t>(p)] = score;
@@ -272,13 +287,15 @@ TEST_P(RowsTest, AttentionMatchesPlainSoftmax) {
 
 TEST_P(RowsTest, MergingTwoHalvesIsTheWhole) {
   for (const int dim : {5, 16, 64}) {
-    const std::vector<float> a = random_floats(static_cast<size_t>(dim), 1), b = random_floats(static_cast<size_t>(dim), 2);
+    const std::vector<float> a = random_floats(static_cast<size_t>(dim), 1),
+                             b = random_floats(static_cast<size_t>(dim), 2);
     std::vector<float> out = a;
     float max = 1.0f, sum = 2.0f;
     kernels().merge_partial(&max, &sum, out.data(), 3.0f, 1.5f, b.data(), dim);
     EXPECT_EQ(max, 3.0f);
     EXPECT_NEAR(sum, 1.5 + 2 * std::exp(-2.0), 1e-6);
-    for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(out[i], static_cast<double>(a[i]) * std::exp(-2.0) + static_cast<double>(b[i]), 1e-6);
+    for (size_t i = 0; i < a.size(); ++i)
+      EXPECT_NEAR(out[i], static_cast<double>(a[i]) * std::exp(-2.0) + static_cast<double>(b[i]), 1e-6);
     // Merging what saw nothing changes no bit, on either side.
     const std::vector<float> before = out, zeros(static_cast<size_t>(dim));
     const float sum_before = sum;

@@ -26,16 +26,21 @@ inline std::vector<const Kernels*> runnable_kernels() {
 }
 
 inline const std::vector<DType>& all_dtypes() {
-  static const std::vector<DType> types = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0, DType::kQ4_1,
-                                           DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K, DType::kQ3_K,
+  static const std::vector<DType> types = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ4_0,   DType::kQ4_1,
+                                           DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ2_K,   DType::kQ3_K,
                                            DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_NL, DType::kIQ4_XS};
   return types;
 }
 
-enum class Fill { kRandom, kLargest };  // kLargest: every quant, scale and min bit set, so that sums are as large as they can be
+enum class Fill {
+  kRandom,
+  kLargest
+};  // kLargest: every quant, scale and min bit set, so that sums are as large as they can be
 
-// Rows of `dtype` with arbitrary bits in every quant and scale, but block factors (float16 d, m, dmin) that are finite and of order 0.01.
-inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t columns, uint32_t seed, Fill fill = Fill::kRandom) {
+// Rows of `dtype` with arbitrary bits in every quant and scale, but block factors (float16 d, m, dmin) that are finite
+// and of order 0.01.
+inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t columns, uint32_t seed,
+                                            Fill fill = Fill::kRandom) {
   std::mt19937 random(seed);
   const size_t stride = row_bytes(dtype, columns);
   std::vector<std::byte> bytes(stride * static_cast<size_t>(rows));
@@ -44,12 +49,15 @@ inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t c
   if (dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16) {
     const auto element = static_cast<size_t>(info(dtype).block_bytes);
     for (size_t at = 0; at < bytes.size(); at += element) {
-      if (element == 4) put(at, value());
-      else put(at, dtype == DType::kF16 ? float_to_half(value()) : float_to_bfloat16(value()));
+      if (element == 4)
+        put(at, value());
+      else
+        put(at, dtype == DType::kF16 ? float_to_half(value()) : float_to_bfloat16(value()));
     }
     return bytes;
   }
-  for (std::byte& byte : bytes) byte = fill == Fill::kLargest ? std::byte{0xff} : static_cast<std::byte>(random() & 255);
+  for (std::byte& byte : bytes)
+    byte = fill == Fill::kLargest ? std::byte{0xff} : static_cast<std::byte>(random() & 255);
   if (fill == Fill::kLargest && dtype == DType::kQ8_0) {  // 0xff is only -1 there
     for (std::byte& byte : bytes) byte = std::byte{0x80};
   }
@@ -58,11 +66,20 @@ inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t c
     case DType::kQ4_1:
     case DType::kQ5_1:
     case DType::kQ4_K:
-    case DType::kQ5_K: factors = {0, 2}; break;
-    case DType::kQ2_K: factors = {80, 82}; break;
-    case DType::kQ3_K: factors = {108}; break;
-    case DType::kQ6_K: factors = {208}; break;
-    default: factors = {0};
+    case DType::kQ5_K:
+      factors = {0, 2};
+      break;
+    case DType::kQ2_K:
+      factors = {80, 82};
+      break;
+    case DType::kQ3_K:
+      factors = {108};
+      break;
+    case DType::kQ6_K:
+      factors = {208};
+      break;
+    default:
+      factors = {0};
   }
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info(dtype).block_bytes)) {
     for (const size_t factor : factors) put(block + factor, float_to_half(0.02f * value()));
@@ -86,11 +103,13 @@ class Packed {
     memory_.resize((size * static_cast<size_t>(panels) + 64) / 64 + 1);
     for (int64_t p = 0; p < panels; ++p) {
       const int count = static_cast<int>(rows - 16 * p < 16 ? rows - 16 * p : 16);
-      pack_panel(dtype, source + row_bytes(dtype, columns) * static_cast<size_t>(16 * p), row_bytes(dtype, columns), count, columns,
-                 const_cast<std::byte*>(panel(p)));
+      pack_panel(dtype, source + row_bytes(dtype, columns) * static_cast<size_t>(16 * p), row_bytes(dtype, columns),
+                 count, columns, const_cast<std::byte*>(panel(p)));
     }
   }
-  const std::byte* panel(int64_t p) const { return reinterpret_cast<const std::byte*>(memory_.data()) + size * static_cast<size_t>(p); }
+  const std::byte* panel(int64_t p) const {
+    return reinterpret_cast<const std::byte*>(memory_.data()) + size * static_cast<size_t>(p);
+  }
 
   Layout layout;
   size_t size;
@@ -105,7 +124,8 @@ class Packed {
 
 // Rows of activations as a kernel rounds them.
 struct Quantized {
-  Quantized(const Kernels& kernels, const std::vector<float>& x, int64_t rows, int64_t columns) : k((columns + 31) / 32 * 32) {
+  Quantized(const Kernels& kernels, const std::vector<float>& x, int64_t rows, int64_t columns)
+      : k((columns + 31) / 32 * 32) {
     const auto n = static_cast<size_t>(rows * k);
     q.resize(n);
     scale.resize(n / 32);

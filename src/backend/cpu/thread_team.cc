@@ -14,7 +14,8 @@ namespace {
 constexpr uint64_t kOpen = 1, kInside = 2, kInsideMask = 0xfffe;
 constexpr int kLoopShift = 16;
 
-// About 40 cycles each, so 2000 are some 25 microseconds: longer than the gap between two ops of a step, shorter than anyone notices.
+// About 40 cycles each, so 2000 are some 25 microseconds: longer than the gap between two ops of a step, shorter than
+// anyone notices.
 constexpr int kSpins = 2000;
 
 inline void relax() {
@@ -78,8 +79,10 @@ void ThreadTeam::run_erased(int64_t count, int64_t grain, Call call, void* targe
   take_items(0);
   gate_.fetch_and(~kOpen);  // nobody enters from here on; wait for those inside
   for (int spin = 0; (gate_.load(std::memory_order_acquire) & kInsideMask) != 0; ++spin) {
-    if (spin < spins_ * 4) relax();
-    else std::this_thread::yield();
+    if (spin < spins_ * 4)
+      relax();
+    else
+      std::this_thread::yield();
   }
   if (failed_.load(std::memory_order_relaxed)) {
     failed_.store(false, std::memory_order_relaxed);

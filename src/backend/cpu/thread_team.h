@@ -1,4 +1,5 @@
-// The CPU backend's own threads: they share out one loop at a time, spin briefly between loops and sleep when nothing comes.
+// The CPU backend's own threads: they share out one loop at a time, spin briefly between loops and sleep when nothing
+// comes.
 #pragma once
 
 #include <atomic>
@@ -16,8 +17,8 @@ int usable_cpus();
 
 // The caller is worker 0; `threads - 1` more wait for work. Loops come from one thread at a time, the owner's.
 //
-// A loop is a count of items that workers take in runs of `grain` from a shared counter, so a worker that the system has put aside costs
-// only the run it holds, and one that wakes late is not waited for at all.
+// A loop is a count of items that workers take in runs of `grain` from a shared counter, so a worker that the system
+// has put aside costs only the run it holds, and one that wakes late is not waited for at all.
 class ThreadTeam {
  public:
   explicit ThreadTeam(int threads);
@@ -27,14 +28,17 @@ class ThreadTeam {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) until [0, count) is covered, each item once, and returns when all calls have; worker < threads(). The
-  // first exception of a body is thrown here, the others are dropped.
+  // Calls body(begin, end, worker) until [0, count) is covered, each item once, and returns when all calls have; worker
+  // < threads(). The first exception of a body is thrown here, the others are dropped.
   template <typename Body>
   void run(int64_t count, int64_t grain, Body&& body) {
     using Target = std::remove_reference_t<Body>;
-    run_erased(count, grain, [](void* target, int64_t begin, int64_t end, int worker) {
-      (*static_cast<Target*>(target))(begin, end, worker);
-    }, const_cast<std::remove_const_t<Target>*>(&body));
+    run_erased(
+        count, grain,
+        [](void* target, int64_t begin, int64_t end, int worker) {
+          (*static_cast<Target*>(target))(begin, end, worker);
+        },
+        const_cast<std::remove_const_t<Target>*>(&body));
   }
 
  private:

@@ -42,7 +42,11 @@ TEST_P(ThreadTeamTest, ALoopSeesWhatTheLoopBeforeItWrote) {
 
 TEST_P(ThreadTeamTest, TheFirstExceptionComesOutAndTheTeamGoesOn) {
   ThreadTeam team(GetParam());
-  EXPECT_THROW(team.run(100, 1, [](int64_t, int64_t end, int) { if (end > 40) throw std::runtime_error("item"); }), std::runtime_error);
+  EXPECT_THROW(team.run(100, 1,
+                        [](int64_t, int64_t end, int) {
+                          if (end > 40) throw std::runtime_error("item");
+                        }),
+               std::runtime_error);
   std::atomic<int> items{0};
   team.run(100, 1, [&](int64_t begin, int64_t end, int) { items += static_cast<int>(end - begin); });
   EXPECT_EQ(items, 100);
@@ -58,7 +62,8 @@ TEST(ThreadTeam, AnIdleTeamSleeps) {
   const auto cpu_time = [] {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
   };
   // CPU time, not wall time: a loaded machine cannot make a sleeping team use any.
   std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -46,19 +46,26 @@ float value_planes(Layout layout, const std::byte* panel, const Planes& p, int64
   const int64_t lane = 16 * s + r, half_lane = 16 * (2 * s + k / 16) + r;
   const std::byte* q = panel + p.q;
   switch (layout) {
-    case Layout::kQ4_0: return half_at(panel, lane) * static_cast<float>(nibble(q + 256 * s, k, r) - 8);
+    case Layout::kQ4_0:
+      return half_at(panel, lane) * static_cast<float>(nibble(q + 256 * s, k, r) - 8);
     case Layout::kQ4_1:
       return half_at(panel, lane) * static_cast<float>(nibble(q + 256 * s, k, r)) + half_at(panel + p.m, lane);
     case Layout::kQ5_0:
-      return half_at(panel, lane) * static_cast<float>((nibble(q + 256 * s, k, r) | fifth(panel + p.fifth + 64 * s, k, r)) - 16);
+      return half_at(panel, lane) *
+             static_cast<float>((nibble(q + 256 * s, k, r) | fifth(panel + p.fifth + 64 * s, k, r)) - 16);
     case Layout::kQ5_1:
-      return half_at(panel, lane) * static_cast<float>(nibble(q + 256 * s, k, r) | fifth(panel + p.fifth + 64 * s, k, r)) +
+      return half_at(panel, lane) *
+                 static_cast<float>(nibble(q + 256 * s, k, r) | fifth(panel + p.fifth + 64 * s, k, r)) +
              half_at(panel + p.m, lane);
-    case Layout::kQ8_0: return half_at(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
-    case Layout::kS8: return at<float>(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
+    case Layout::kQ8_0:
+      return half_at(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
+    case Layout::kS8:
+      return at<float>(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
     case Layout::kU8:
-      return at<float>(panel, half_lane) * static_cast<float>(byte<uint8_t>(q + 512 * s, k, r)) - at<float>(panel + p.m, half_lane);
-    default: return kNoMin;
+      return at<float>(panel, half_lane) * static_cast<float>(byte<uint8_t>(q + 512 * s, k, r)) -
+             at<float>(panel + p.m, half_lane);
+    default:
+      return kNoMin;
   }
 }
 
@@ -67,13 +74,20 @@ float value(Layout layout, const std::byte* panel, const Planes& planes, int64_t
   const int64_t chunk = step / kChunkSteps, element = 16 * (32 * step + k) + r;
   const int j = static_cast<int>(step % kChunkSteps);
   switch (layout) {
-    case Layout::kQ4_K: return value_45k(panel + chunk * kQ4KChunkBytes, j, k, r, false);
-    case Layout::kQ5_K: return value_45k(panel + chunk * kQ5KChunkBytes, j, k, r, true);
-    case Layout::kQ6_K: return value_6k(panel + chunk * kQ6KChunkBytes, j, k, r);
-    case Layout::kF16: return half_at(panel, element);
-    case Layout::kBF16: return bfloat16_to_float(at<uint16_t>(panel, element));
-    case Layout::kF32: return at<float>(panel, element);
-    default: return value_planes(layout, panel, planes, step, k, r);
+    case Layout::kQ4_K:
+      return value_45k(panel + chunk * kQ4KChunkBytes, j, k, r, false);
+    case Layout::kQ5_K:
+      return value_45k(panel + chunk * kQ5KChunkBytes, j, k, r, true);
+    case Layout::kQ6_K:
+      return value_6k(panel + chunk * kQ6KChunkBytes, j, k, r);
+    case Layout::kF16:
+      return half_at(panel, element);
+    case Layout::kBF16:
+      return bfloat16_to_float(at<uint16_t>(panel, element));
+    case Layout::kF32:
+      return at<float>(panel, element);
+    default:
+      return value_planes(layout, panel, planes, step, k, r);
   }
 }
 
@@ -93,13 +107,19 @@ const char* name_of(Layout layout) {
 size_t panel_bytes(Layout layout, int64_t columns) {
   const size_t k = static_cast<size_t>(columns);
   switch (layout) {
-    case Layout::kQ4_K: return whole_lines(k / 256 * kQ4KChunkBytes);
-    case Layout::kQ5_K: return whole_lines(k / 256 * kQ5KChunkBytes);
-    case Layout::kQ6_K: return whole_lines(k / 256 * kQ6KChunkBytes);
+    case Layout::kQ4_K:
+      return whole_lines(k / 256 * kQ4KChunkBytes);
+    case Layout::kQ5_K:
+      return whole_lines(k / 256 * kQ5KChunkBytes);
+    case Layout::kQ6_K:
+      return whole_lines(k / 256 * kQ6KChunkBytes);
     case Layout::kF16:
-    case Layout::kBF16: return whole_lines(k * 2 * kPanelRows);
-    case Layout::kF32: return whole_lines(k * 4 * kPanelRows);
-    default: return planes_of(layout, columns / kStepColumns).end;
+    case Layout::kBF16:
+      return whole_lines(k * 2 * kPanelRows);
+    case Layout::kF32:
+      return whole_lines(k * 4 * kPanelRows);
+    default:
+      return planes_of(layout, columns / kStepColumns).end;
   }
 }
 

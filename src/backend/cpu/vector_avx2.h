@@ -1,15 +1,16 @@
 // Vector traits for AVX2 + FMA + F16C: a panel's 16 rows are two vectors of eight lanes.
 //
-// vpmaddubsw adds two products of unsigned weights and signed activations into 16 bits, saturating at 32767. With |a| ≤ 127 a pair is at most
-// 15 · 127 · 2 = 3810 for nibbles (eight fit: 30480), 31 · 127 · 2 = 7874 for five bits (four: 31496), 63 · 127 · 2 = 16002 for six (two:
-// 32004), so sums stay in 16 bits as long as they fit and are widened by vpmaddwd: exact, whatever the values.
+// vpmaddubsw adds two products of unsigned weights and signed activations into 16 bits, saturating at 32767. With |a| ≤
+// 127 a pair is at most 15 · 127 · 2 = 3810 for nibbles (eight fit: 30480), 31 · 127 · 2 = 7874 for five bits (four:
+// 31496), 63 · 127 · 2 = 16002 for six (two: 32004), so sums stay in 16 bits as long as they fit and are widened by
+// vpmaddwd: exact, whatever the values.
 struct V {
   using I = __m256i;
   using F = __m256;
   static constexpr int kVectors = 2;  // of a panel's rows
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
-  static constexpr int kColumns = 4;  // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
+  static constexpr int kColumns = 4;        // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
   static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
   static constexpr int kQueries = 6;        // that read keys and values together
 
@@ -36,12 +37,15 @@ struct V {
   static CARRONADE_INLINE F set(float x) { return _mm256_set1_ps(x); }
   static CARRONADE_INLINE F load_float(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
   static CARRONADE_INLINE void store_float(float* p, F x) { _mm256_storeu_ps(p, x); }
-  static CARRONADE_INLINE F load_half(const void* p) { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static CARRONADE_INLINE F load_half(const void* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
   static CARRONADE_INLINE void store_half(void* p, F x) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
   static CARRONADE_INLINE F load_bfloat(const void* p) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 16));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))), 16));
   }
   static CARRONADE_INLINE F load_u8(const void* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
@@ -81,6 +85,12 @@ struct V {
   static CARRONADE_INLINE I widen(I pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
   static CARRONADE_INLINE I add16(I a, I b) { return _mm256_add_epi16(a, b); }
   static CARRONADE_INLINE I add32(I a, I b) { return _mm256_add_epi32(a, b); }
+  // Emits nothing. Without it GCC 12 rearranges a chain of whole-number sums into a tree, computes all products first
+  // and spills them.
+  static CARRONADE_INLINE I in_order(I x) {
+    asm("" : "+x"(x));
+    return x;
+  }
   static CARRONADE_INLINE I multiply_pairs(I u, I s) { return _mm256_maddubs_epi16(u, s); }
 
   // Tiles [kFirst, kFirst + kCount) of step j times C columns, summed in 16 bits.
@@ -92,8 +102,8 @@ struct V {
       for (int c = 0; c < C; ++c) {
         const I x = set_4(a.q[c] + 32 * j + 4 * kTile);
         const I p0 = multiply_pairs(w0, x), p1 = multiply_pairs(w1, x);
-        sum[c][0] = i.value == 0 ? p0 : add16(sum[c][0], p0);
-        sum[c][1] = i.value == 0 ? p1 : add16(sum[c][1], p1);
+        sum[c][0] = in_order(i.value == 0 ? p0 : add16(sum[c][0], p0));
+        sum[c][1] = in_order(i.value == 0 ? p1 : add16(sum[c][1], p1));
       }
     });
   }
@@ -108,7 +118,8 @@ struct V {
       narrow_dots<C, 0, 4>(reader, j, a, dot);
       for (int c = 0; c < C; ++c) dot[c][0] = widen(dot[c][0]), dot[c][1] = widen(dot[c][1]);
       narrow_dots<C, 4, 4>(reader, j, a, high);
-      for (int c = 0; c < C; ++c) dot[c][0] = add32(dot[c][0], widen(high[c][0])), dot[c][1] = add32(dot[c][1], widen(high[c][1]));
+      for (int c = 0; c < C; ++c)
+        dot[c][0] = add32(dot[c][0], widen(high[c][0])), dot[c][1] = add32(dot[c][1], widen(high[c][1]));
     } else if constexpr (Reader::kRange == Range::kSix) {
       six_dots<C>(reader, j, a, dot);
     } else {
@@ -129,7 +140,8 @@ struct V {
   // Σ_h scale_h (Σ w a - 32 Σ a): vpmaddwd multiplies by the scales as it widens.
   template <int C, typename Reader, typename Columns>
   static CARRONADE_INLINE void six_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][2]) {
-    const I twice = _mm256_set_epi8(13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0, 13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0);
+    const I twice = _mm256_set_epi8(13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0, 13, 12, 13, 12, 9, 8, 9, 8, 5,
+                                    4, 5, 4, 1, 0, 1, 0);
     I scale[2][2];
     for (int h = 0; h < 2; ++h) {
       for (int v = 0; v < 2; ++v) {
@@ -137,7 +149,8 @@ struct V {
         scale[h][v] = _mm256_shuffle_epi8(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))), twice);
       }
     }
-    const I both0 = _mm256_blend_epi16(scale[0][0], scale[1][0], 0xaa), both1 = _mm256_blend_epi16(scale[0][1], scale[1][1], 0xaa);
+    const I both0 = _mm256_blend_epi16(scale[0][0], scale[1][0], 0xaa),
+            both1 = _mm256_blend_epi16(scale[0][1], scale[1][1], 0xaa);
     for (int c = 0; c < C; ++c) {
       const I sums = set_4(reinterpret_cast<const int8_t*>(a.half_sum[c] + 2 * j));
       dot[c][0] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(_mm256_madd_epi16(both0, sums), 5));
@@ -147,8 +160,8 @@ struct V {
       I pairs[C][2];
       narrow_dots<C, 2 * quarter.value, 2>(reader, j, a, pairs);
       for (int c = 0; c < C; ++c) {
-        dot[c][0] = add32(dot[c][0], _mm256_madd_epi16(pairs[c][0], scale[quarter.value / 2][0]));
-        dot[c][1] = add32(dot[c][1], _mm256_madd_epi16(pairs[c][1], scale[quarter.value / 2][1]));
+        dot[c][0] = in_order(add32(dot[c][0], _mm256_madd_epi16(pairs[c][0], scale[quarter.value / 2][0])));
+        dot[c][1] = in_order(add32(dot[c][1], _mm256_madd_epi16(pairs[c][1], scale[quarter.value / 2][1])));
       }
     });
   }
@@ -162,7 +175,7 @@ struct V {
         for (int c = 0; c < C; ++c) {
           const I x = set_4(a.q[c] + 32 * j + 4 * i.value);
           const I p = widen(multiply_pairs(magnitude, _mm256_sign_epi8(x, w)));
-          dot[c][v] = i.value == 0 ? p : add32(dot[c][v], p);
+          dot[c][v] = in_order(i.value == 0 ? p : add32(dot[c][v], p));
         }
       }
     });

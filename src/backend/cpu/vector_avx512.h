@@ -1,12 +1,12 @@
-// Vector traits for AVX-512 F, BW, VL, DQ and VNNI: a panel's 16 rows are one vector. vpdpbusd sums unsigned weights times signed activations
-// in 32 bits, so nothing can saturate.
+// Vector traits for AVX-512 F, BW, VL, DQ and VNNI: a panel's 16 rows are one vector. vpdpbusd sums unsigned weights
+// times signed activations in 32 bits, so nothing can saturate.
 struct V {
   using I = __m512i;
   using F = __m512;
   static constexpr int kVectors = 1;
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
-  static constexpr int kColumns = 8;  // 8 sums of products + 8 of floats + weights of 32 registers
+  static constexpr int kColumns = 8;        // 8 sums of products + 8 of floats + weights of 32 registers
   static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
   static constexpr int kQueries = 6;        // that read keys and values together
 
@@ -33,12 +33,15 @@ struct V {
   static CARRONADE_INLINE F set(float x) { return _mm512_set1_ps(x); }
   static CARRONADE_INLINE F load_float(const void* p) { return _mm512_loadu_ps(p); }
   static CARRONADE_INLINE void store_float(float* p, F x) { _mm512_storeu_ps(p, x); }
-  static CARRONADE_INLINE F load_half(const void* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+  static CARRONADE_INLINE F load_half(const void* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
+  }
   static CARRONADE_INLINE void store_half(void* p, F x) {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
   static CARRONADE_INLINE F load_bfloat(const void* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
   }
   static CARRONADE_INLINE F load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
@@ -56,7 +59,9 @@ struct V {
   static CARRONADE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static CARRONADE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
   static CARRONADE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }
-  static CARRONADE_INLINE F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static CARRONADE_INLINE F round(F x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
   static CARRONADE_INLINE F scale_by_power(F x, F n) {
     return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
   }
@@ -71,7 +76,8 @@ struct V {
     unroll<kCount>([&](auto i) CARRONADE_LAMBDA_INLINE {
       constexpr int kTile = kFirst + i.value;
       I w = reader.template w<kTile>(j, 0);
-      if constexpr (Reader::kRange == Range::kByte) w = _mm512_xor_si512(w, set_bytes(-128));  // + 128, taken off again by the start value
+      if constexpr (Reader::kRange == Range::kByte)
+        w = _mm512_xor_si512(w, set_bytes(-128));  // + 128, taken off again by the start value
       for (int c = 0; c < C; ++c) sum[c][0] = _mm512_dpbusd_epi32(sum[c][0], w, set_4(a.q[c] + 32 * j + 4 * kTile));
     });
   }

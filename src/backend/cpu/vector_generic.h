@@ -1,5 +1,5 @@
-// Vector traits without an instruction set, for any processor: the compiler's own vectors of 16 lanes, which it cuts into what the baseline
-// has. Also what a new instruction set is compared with.
+// Vector traits without an instruction set, for any processor: the compiler's own vectors of 16 lanes, which it cuts
+// into what the baseline has. Also what a new instruction set is compared with.
 struct V {
   typedef uint8_t I __attribute__((vector_size(64), aligned(16)));
   typedef float F __attribute__((vector_size(64), aligned(16)));
@@ -38,7 +38,8 @@ struct V {
     return result;
   }
   static CARRONADE_INLINE void store_float(float* p, F x) { __builtin_memcpy(p, &x, 64); }
-  // Exact: one multiplication puts the exponent right, subnormals included; infinities and NaN get theirs from the comparison.
+  // Exact: one multiplication puts the exponent right, subnormals included; infinities and NaN get theirs from the
+  // comparison.
   static CARRONADE_INLINE F load_half(const void* p) {
     typedef uint16_t H __attribute__((vector_size(32), aligned(16)));
     H half;
@@ -118,7 +119,8 @@ struct V {
     for (int c = 0; c < C; ++c) {
       if constexpr (Reader::kRange == Range::kSix) {
         const W s0 = whole_s8(reader.scales(j)), s1 = whole_s8(reader.scales(j) + 16);
-        dot[c][0] = (I)(s0 * (half[0][c] - 32 * a.half_sum[c][2 * j]) + s1 * (half[1][c] - 32 * a.half_sum[c][2 * j + 1]));
+        dot[c][0] =
+            (I)(s0 * (half[0][c] - 32 * a.half_sum[c][2 * j]) + s1 * (half[1][c] - 32 * a.half_sum[c][2 * j + 1]));
       } else {
         dot[c][0] = (I)(half[0][c] + half[1][c]);
       }

@@ -1,5 +1,6 @@
-// The few helpers that kernel bodies need in place of <utility>: always inlined, so that no copy compiled for one ISA is linked elsewhere.
-// (Included before the unnamed namespace of an ISA is opened; everything here is a type or a macro.)
+// The few helpers that kernel bodies need in place of <utility>: always inlined, so that no copy compiled for one ISA
+// is linked elsewhere. (Included before the unnamed namespace of an ISA is opened; everything here is a type or a
+// macro.)
 #pragma once
 
 #ifndef CARRONADE_INLINE
