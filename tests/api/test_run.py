@@ -67,9 +67,10 @@ class Terminal:
 def test_a_conversation_in_which_ctrl_c_stops_the_answer_only():
     terminal = Terminal(MODEL, "--max-tokens", "3000", "--temperature", "0", "--seed", "1")
     terminal.read_until(">>> ")
+    begin = len(terminal.text)
     terminal.type("/help\n")
-    terminal.read_until("/clear")
-    terminal.read_until(">>> ", len(terminal.text) - 5)
+    terminal.read_until("/clear", begin)
+    terminal.read_until(">>> ", begin)
     begin = len(terminal.text)
     terminal.type("Tell me a very long story about the sea.\n")
     terminal.read_until("sea.\r\n", begin)
