@@ -1,11 +1,14 @@
-// What a device must offer so that model/ can be written once: a dozen fused ops over memory that only the backend touches.
+// What a device must offer so that model/ can be written once: a dozen fused ops over memory that only the backend
+// touches.
 //
-// Rooms above hold handles. Ops are enqueued in call order between begin_step() and wait(), which is a step's one point of waiting; a
-// backend may run an op at once, or record a step and replay it. Everything here is called by one thread, the engine's.
+// Rooms above hold handles. Ops are enqueued in call order between begin_step() and wait(), which is a step's one point
+// of waiting; a backend may run an op at once, or record a step and replay it. Everything here is called by one thread,
+// the engine's.
 //
-// Same answer whatever the load (CPU: always): what an op computes for a row depends on that row and its sequence's KV alone, bit for bit,
-// never on how many rows stand beside it, in which chunks they came, or how many threads ran. So: a fixed order over K, a fixed split of
-// long contexts, and keys and values of the running chunk are read back in the cache's precision.
+// Same answer whatever the load (CPU: always): what an op computes for a row depends on that row and its sequence's KV
+// alone, bit for bit, never on how many rows stand beside it, in which chunks they came, or how many threads ran. So: a
+// fixed order over K, a fixed split of long contexts, and keys and values of the running chunk are read back in the
+// cache's precision.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +29,8 @@ namespace carronade {
 struct WeightSource {
   std::string_view name;  // for error messages
   DType dtype;
-  int64_t rows;           // outputs
-  int64_t columns;        // inputs
+  int64_t rows;     // outputs
+  int64_t columns;  // inputs
   std::span<const std::byte> bytes;
 };
 
@@ -73,12 +76,16 @@ using ActivationHandle = std::unique_ptr<Activation>;
 
 // Rotary position embedding. Angle of pair i at position p: p * scale_i * base^(-2 i / dimensions).
 struct Rope {
-  enum class Pairing { kHalves, kNeighbours };  // (i, i + dimensions/2), as in Hugging Face's qwen2; (2 i, 2 i + 1), as in GGUF's llama
+  enum class Pairing {
+    kHalves,
+    kNeighbours
+  };  // (i, i + dimensions/2), as in Hugging Face's qwen2; (2 i, 2 i + 1), as in GGUF's llama
   Pairing pairing = Pairing::kHalves;
-  int dimensions = 0;                  // of the head, from its start; the rest passes through. 0: no rotation
+  int dimensions = 0;  // of the head, from its start; the rest passes through. 0: no rotation
   float base = 10000.0f;
-  std::vector<float> frequency_scale;  // [dimensions / 2] or empty: all 1 (linear, llama3 and yarn scalings come down to this)
-  float magnitude = 1.0f;              // factor on cos and sin (yarn)
+  std::vector<float>
+      frequency_scale;     // [dimensions / 2] or empty: all 1 (linear, llama3 and yarn scalings come down to this)
+  float magnitude = 1.0f;  // factor on cos and sin (yarn)
 };
 
 struct AttentionShape {
@@ -99,7 +106,10 @@ struct QkvWeights {
   float norm_epsilon = 1e-6f;
 };
 
-enum class AttentionMask { kCausal, kBidirectional };  // bidirectional: every row of the sequence in this batch sees all of its rows
+enum class AttentionMask {
+  kCausal,
+  kBidirectional
+};  // bidirectional: every row of the sequence in this batch sees all of its rows
 
 struct AttentionOptions {
   AttentionMask mask = AttentionMask::kCausal;
@@ -120,7 +130,8 @@ struct KvLayout {
   DType dtype = DType::kF16;  // kF16, kQ8_0, or kF32 in tests
 };
 inline size_t block_bytes(const KvLayout& kv) {
-  return static_cast<size_t>(kv.layers) * 2 * static_cast<size_t>(kv.kv_heads) * kBlockPositions * row_bytes(kv.dtype, kv.head_dim);
+  return static_cast<size_t>(kv.layers) * 2 * static_cast<size_t>(kv.kv_heads) * kBlockPositions *
+         row_bytes(kv.dtype, kv.head_dim);
 }
 
 struct BlockCopy {
@@ -140,9 +151,11 @@ struct DeviceInfo {
 };
 
 struct BackendOptions {
-  int threads = 0;      // 0: as many as the process may use
-  std::string isa;      // "" chooses by what the processor has; else one of available_isas(). $CARRONADE_ISA is read by make_cpu_backend
-  bool float_activations = false;  // keep activations in float where the default rounds them to int8 (for fidelity tests; slower)
+  int threads = 0;  // 0: as many as the process may use
+  std::string isa;  // "" chooses by what the processor has; else one of available_isas(). $CARRONADE_ISA is read by
+                    // make_cpu_backend
+  bool float_activations =
+      false;  // keep activations in float where the default rounds them to int8 (for fidelity tests; slower)
 };
 
 class Backend {
@@ -151,7 +164,8 @@ class Backend {
   virtual const DeviceInfo& device() const = 0;
   virtual uint64_t memory_in_use() const = 0;  // bytes of weights, KV and activations it holds
 
-  // ---- Set-up -----------------------------------------------------------------------------------------------------------------------
+  // ---- Set-up
+  // -----------------------------------------------------------------------------------------------------------------------
   // Throws Error{kUnsupported} for a dtype or extent it cannot hold, Error{kUnavailable} when memory does not suffice.
   virtual WeightHandle load_weight(const WeightSource& source, WeightUse use) = 0;
   virtual ActivationHandle make_activation(int columns, ActivationUse use) = 0;
@@ -160,13 +174,16 @@ class Backend {
   // Once, before the first step. Block ids are 0 … blocks - 1. Throws Error{kUnavailable} when memory does not suffice.
   virtual void allocate_kv(const KvLayout& layout, int blocks) = 0;
 
-  // Low-rank adapters: from now on rows whose sequence names `adapter` get y += scale * B (A x) after y = W x of this weight.
-  // a: [rank, columns of target], b: [rows of target, rank].
-  virtual void load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b, float scale) = 0;
+  // Low-rank adapters: from now on rows whose sequence names `adapter` get y += scale * B (A x) after y = W x of this
+  // weight. a: [rank, columns of target], b: [rows of target, rank].
+  virtual void load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b,
+                            float scale) = 0;
   virtual void drop_adapter(int adapter) = 0;
 
-  // ---- A step -----------------------------------------------------------------------------------------------------------------------
-  // Uploads the batch; it and its block tables must stay unchanged until wait(). Its rows are the rows of every op below.
+  // ---- A step
+  // -----------------------------------------------------------------------------------------------------------------------
+  // Uploads the batch; it and its block tables must stay unchanged until wait(). Its rows are the rows of every op
+  // below.
   virtual void begin_step(const Batch& batch) = 0;
 
   // x[r] = table[tokens[r]] * scale                                                         x: residual [rows, hidden]
@@ -176,25 +193,32 @@ class Backend {
   // x: residual [rows, n], weight: [1, n], out: operand or residual [rows, n]
   virtual void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) = 0;
 
-  // out = in Wᵀ (+ bias), or out += … when `accumulate`.       in: operand [rows, columns], bias: [1, rows of W], out: residual
-  virtual void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate, Activation& out) = 0;
+  // out = in Wᵀ (+ bias), or out += … when `accumulate`.       in: operand [rows, columns], bias: [1, rows of W], out:
+  // residual
+  virtual void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
+                      Activation& out) = 0;
 
   // q, k, v = in Wᵀ + bias (+ head norm), rotated; k and v go to the layer's KV blocks, q to `q`.
   // in: operand [rows, hidden], q: query [rows, heads * head_dim]
-  virtual void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope, int layer,
-                              Activation& q) = 0;
+  virtual void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
+                              const Rope& rope, int layer, Activation& q) = 0;
 
-  // out[r] = softmax(scale * q K ᵀ) V over the positions the row may see.        q: query, out: operand, both [rows, heads * head_dim]
-  virtual void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
-                               Activation& out) = 0;
+  // out[r] = softmax(scale * q K ᵀ) V over the positions the row may see.        q: query, out: operand, both [rows,
+  // heads * head_dim]
+  virtual void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options,
+                               int layer, Activation& out) = 0;
 
-  // out = activation(in Gateᵀ) * (in Upᵀ)                             in: operand [rows, hidden], out: operand [rows, ffn]
-  virtual void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation, Activation& out) = 0;
+  // out = activation(in Gateᵀ) * (in Upᵀ)                             in: operand [rows, hidden], out: operand [rows,
+  // ffn]
+  virtual void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
+                         Activation& out) = 0;
 
-  // For the output rows only: norm, then logits = norm(x) Headᵀ, then the soft cap if not 0.         x: residual [rows, hidden]
+  // For the output rows only: norm, then logits = norm(x) Headᵀ, then the soft cap if not 0.         x: residual [rows,
+  // hidden]
   virtual void logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) = 0;
 
-  // One vector a sequence of the batch, of norm(x) (norm may be nullptr), read by read_pooled().     x: residual [rows, hidden]
+  // One vector a sequence of the batch, of norm(x) (norm may be nullptr), read by read_pooled().     x: residual [rows,
+  // hidden]
   virtual void pooled(const Activation& x, const Weight* norm, float epsilon, Pooling pooling) = 0;
 
   // Forbids tokens: bit t of row i's mask clear → logit t becomes -infinity. mask: [ceil(vocabulary / 32)]
@@ -204,23 +228,25 @@ class Backend {
   virtual void wait() = 0;
 
   // `output` counts in batch.output_rows.
-  virtual int32_t argmax(int output) = 0;                                                    // lowest id among equals
+  virtual int32_t argmax(int output) = 0;  // lowest id among equals
   virtual void top_k(int output, int k, std::vector<Candidate>& out) = 0;
-  virtual std::span<const float> read_logits(int output) = 0;                                // [vocabulary]
-  virtual std::span<const float> read_pooled(int sequence) = 0;                              // [hidden]
+  virtual std::span<const float> read_logits(int output) = 0;    // [vocabulary]
+  virtual std::span<const float> read_pooled(int sequence) = 0;  // [hidden]
 
-  // ---- KV blocks, all layers, between steps --------------------------------------------------------------------------------------
+  // ---- KV blocks, all layers, between steps
+  // --------------------------------------------------------------------------------------
   virtual void copy_blocks(std::span<const BlockCopy> copies) = 0;
-  virtual void read_blocks(std::span<const BlockId> blocks, std::span<std::byte> out) = 0;        // blocks.size() * block_bytes
+  virtual void read_blocks(std::span<const BlockId> blocks,
+                           std::span<std::byte> out) = 0;  // blocks.size() * block_bytes
   virtual void write_blocks(std::span<const BlockId> blocks, std::span<const std::byte> in) = 0;
 };
 
-// The scalar float oracle: obvious code, weights de-quantized row by row, KV as asked. In debug builds its memory is unreadable outside
-// its own ops, so that a room that peeks crashes in tests.
+// The scalar float oracle: obvious code, weights de-quantized row by row, KV as asked. In debug builds its memory is
+// unreadable outside its own ops, so that a room that peeks crashes in tests.
 std::unique_ptr<Backend> make_reference_backend(const BackendOptions& options);
 
-// Throws Error{kInvalidArgument} for an unknown instruction set (the names it would take are in the message), Error{kUnsupported} for one
-// this processor lacks.
+// Throws Error{kInvalidArgument} for an unknown instruction set (the names it would take are in the message),
+// Error{kUnsupported} for one this processor lacks.
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);
 std::vector<std::string> available_isas();  // on this processor, best first
 

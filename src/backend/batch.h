@@ -1,4 +1,5 @@
-// One step's work, as plain integers on the host. Prefill chunks, decode rows and drafted tokens are the same thing: rows.
+// One step's work, as plain integers on the host. Prefill chunks, decode rows and drafted tokens are the same thing:
+// rows.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +17,18 @@ using BlockId = int32_t;
 struct SequenceRows {
   int first_row = 0;
   int rows = 0;
-  int first_position = 0;                 // position of its first row; keys of all positions before it are in its blocks
-  std::span<const BlockId> block_table;   // block i holds positions [16 i, 16 i + 16); covers first_position + rows. Lives through the step
+  int first_position = 0;  // position of its first row; keys of all positions before it are in its blocks
+  std::span<const BlockId>
+      block_table;  // block i holds positions [16 i, 16 i + 16); covers first_position + rows. Lives through the step
   int adapter = kNoAdapter;
 };
 
 struct Batch {
-  std::vector<int32_t> tokens;            // [rows]
-  std::vector<int32_t> positions;         // [rows]
-  std::vector<SequenceRows> sequences;    // cover all rows, in order
-  std::vector<int32_t> output_rows;       // rows that want logits (or pooling), ascending; logits row i belongs to output_rows[i]
+  std::vector<int32_t> tokens;          // [rows]
+  std::vector<int32_t> positions;       // [rows]
+  std::vector<SequenceRows> sequences;  // cover all rows, in order
+  std::vector<int32_t>
+      output_rows;  // rows that want logits (or pooling), ascending; logits row i belongs to output_rows[i]
 
   int rows() const { return static_cast<int>(tokens.size()); }
   void clear() {

@@ -10,18 +10,18 @@
 namespace carronade {
 
 enum class ErrorCode {
-  kInvalidArgument,   // the caller asked for something that cannot be: HTTP 400
-  kUnauthorized,      // 401
-  kForbidden,         // 403
-  kNotFound,          // 404
-  kTooLarge,          // more than a limit allows: 413, or 400 where a dialect says so
-  kRateLimited,       // 429
-  kCorruptFile,       // a file's content is not what its format allows
-  kUnsupported,       // well-formed, but not something this program does: 400
-  kIo,                // the operating system or the network refused
-  kUnavailable,       // not now: loading, full, shutting down: 503
-  kCancelled,         // the one who asked has gone
-  kInternal,          // our own fault, found late: 500
+  kInvalidArgument,  // the caller asked for something that cannot be: HTTP 400
+  kUnauthorized,     // 401
+  kForbidden,        // 403
+  kNotFound,         // 404
+  kTooLarge,         // more than a limit allows: 413, or 400 where a dialect says so
+  kRateLimited,      // 429
+  kCorruptFile,      // a file's content is not what its format allows
+  kUnsupported,      // well-formed, but not something this program does: 400
+  kIo,               // the operating system or the network refused
+  kUnavailable,      // not now: loading, full, shutting down: 503
+  kCancelled,        // the one who asked has gone
+  kInternal,         // our own fault, found late: 500
 };
 
 // Says what was wrong and what would be right. `param` names the offending field, flag or file, if there is one.

@@ -98,7 +98,8 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
     if (count == 0) return content;
     content.append(buffer, static_cast<size_t>(count));
     if (content.size() > max_bytes) {
-      throw Error(ErrorCode::kTooLarge, fmt::format("{} is larger than {} bytes", path.string(), max_bytes), path.string());
+      throw Error(ErrorCode::kTooLarge, fmt::format("{} is larger than {} bytes", path.string(), max_bytes),
+                  path.string());
     }
   }
 }

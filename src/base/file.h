@@ -10,7 +10,8 @@
 
 namespace carronade {
 
-// A whole file mapped read-only. Move-only; views into bytes() live as long as the object. Throws Error{kNotFound | kIo}.
+// A whole file mapped read-only. Move-only; views into bytes() live as long as the object. Throws Error{kNotFound |
+// kIo}.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);
@@ -23,7 +24,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::filesystem::path& path() const { return path_; }
 
-  // Tells the system that this range, a view into bytes(), will not be read again soon, so its pages need not stay resident.
+  // Tells the system that this range, a view into bytes(), will not be read again soon, so its pages need not stay
+  // resident.
   void drop_pages(std::span<const std::byte> range) const;
 
  private:
@@ -39,7 +41,8 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64
 // Writes beside the target, syncs, renames over it: a reader sees the old content or the new. Throws Error{kIo}.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
-// An advisory lock between processes, held until destruction; the file itself stays. try_lock() is false when another holds it.
+// An advisory lock between processes, held until destruction; the file itself stays. try_lock() is false when another
+// holds it.
 class FileLock {
  public:
   explicit FileLock(const std::filesystem::path& path);
@@ -56,7 +59,8 @@ class FileLock {
 // Where downloaded and derived files live: $CARRONADE_CACHE, else $XDG_CACHE_HOME/carronade, else ~/.cache/carronade.
 std::filesystem::path cache_dir();
 
-// Where the user's own data lives: $XDG_DATA_HOME/carronade, else ~/.local/share/carronade. `serve --data-dir` overrides it.
+// Where the user's own data lives: $XDG_DATA_HOME/carronade, else ~/.local/share/carronade. `serve --data-dir`
+// overrides it.
 std::filesystem::path default_data_dir();
 
 }  // namespace carronade

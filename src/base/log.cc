@@ -9,7 +9,8 @@ namespace carronade {
 void set_up_logging(const std::string& level) {
   const auto parsed = spdlog::level::from_str(level == "warning" ? "warn" : level);
   if (parsed == spdlog::level::off && level != "off") {
-    throw Error(ErrorCode::kInvalidArgument, "unknown log level " + level + "; use debug, info, warn or error", "--log-level");
+    throw Error(ErrorCode::kInvalidArgument, "unknown log level " + level + "; use debug, info, warn or error",
+                "--log-level");
   }
   auto logger = spdlog::stderr_color_mt("carronade");
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");

@@ -5,7 +5,8 @@
 
 namespace carronade {
 
-// Sets up the process's logger once, at start. `level`: trace debug info warn error. Throws Error{kInvalidArgument} for another name.
+// Sets up the process's logger once, at start. `level`: trace debug info warn error. Throws Error{kInvalidArgument} for
+// another name.
 void set_up_logging(const std::string& level);
 
 }  // namespace carronade

@@ -1,4 +1,5 @@
-// Many requests, one model: queue → Scheduler → Batch → Runner → Sampler → one token a sequence, on one thread of its own.
+// Many requests, one model: queue → Scheduler → Batch → Runner → Sampler → one token a sequence, on one thread of its
+// own.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +12,14 @@
 namespace carronade {
 
 struct EngineOptions {
-  int max_model_len = 0;              // positions of one sequence, prompt and answer; 0: the model's, capped at 4096
-  int max_num_seqs = 0;               // sequences at once; 0: chosen
-  int max_num_batched_tokens = 0;     // rows of a step; 0: chosen
-  uint64_t kv_bytes = 0;              // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
+  int max_model_len = 0;           // positions of one sequence, prompt and answer; 0: the model's, capped at 4096
+  int max_num_seqs = 0;            // sequences at once; 0: chosen
+  int max_num_batched_tokens = 0;  // rows of a step; 0: chosen
+  uint64_t kv_bytes =
+      0;  // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
   DType kv_dtype = DType::kF16;
-  bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
-  int max_waiting = 1024;             // requests in the queue
+  bool prefix_cache = true;  // keep blocks of ended sequences, to be found by those that begin alike
+  int max_waiting = 1024;    // requests in the queue
 };
 
 struct EngineStats {
@@ -36,9 +38,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Throws Error{kInvalidArgument} at once for what can never run (empty prompt, token outside of the vocabulary, a prompt that leaves no
-  // position for an answer: the message has the count, the limit and the remedy); Error{kUnavailable} when the queue is full.
-  // From then on the sink gets exactly one Finished, whatever happens.
+  // Throws Error{kInvalidArgument} at once for what can never run (empty prompt, token outside of the vocabulary, a
+  // prompt that leaves no position for an answer: the message has the count, the limit and the remedy);
+  // Error{kUnavailable} when the queue is full. From then on the sink gets exactly one Finished, whatever happens.
   RequestId submit(Request request);
 
   // The request ends within a step with kCancelled. No-op for one that has ended.

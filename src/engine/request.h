@@ -19,22 +19,24 @@ using TokenId = int32_t;
 using RequestId = uint64_t;
 
 // How a token is drawn. Order of steps: logit bias, mask, penalties, temperature, top-k, typical-p, top-p, min-p.
-// Defaults draw from the model's own distribution; the defaults a person gets (the model's generation_config) are filled in by chat/.
+// Defaults draw from the model's own distribution; the defaults a person gets (the model's generation_config) are
+// filled in by chat/.
 struct SamplingParameters {
-  float temperature = 1.0f;        // 0: the most probable token, lowest id among equals
-  int top_k = 0;                   // 0: all
+  float temperature = 1.0f;  // 0: the most probable token, lowest id among equals
+  int top_k = 0;             // 0: all
   float top_p = 1.0f;
   float min_p = 0.0f;
   float typical_p = 1.0f;
-  float repetition_penalty = 1.0f; // divides positive, multiplies negative logits of tokens in prompt and answer (CTRL, 2019)
+  float repetition_penalty =
+      1.0f;  // divides positive, multiplies negative logits of tokens in prompt and answer (CTRL, 2019)
   float presence_penalty = 0.0f;   // subtracted once for a token already in the answer
   float frequency_penalty = 0.0f;  // subtracted for each time
   uint64_t seed = 0;
-  uint32_t choice = 0;             // which of a request's `n` answers: draws differ by (seed, choice, position)
-  int max_tokens = 0;              // of the answer; 0: up to the context's end
-  int min_tokens = 0;              // stop tokens are forbidden before
-  bool ignore_eos = false;         // stop_tokens are ordinary tokens
-  int logprobs = -1;               // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
+  uint32_t choice = 0;      // which of a request's `n` answers: draws differ by (seed, choice, position)
+  int max_tokens = 0;       // of the answer; 0: up to the context's end
+  int min_tokens = 0;       // stop tokens are forbidden before
+  bool ignore_eos = false;  // stop_tokens are ordinary tokens
+  int logprobs = -1;        // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> stop_tokens;  // end the answer and are not part of it
 };
@@ -53,7 +55,7 @@ struct TokenLogprob {
 
 struct TokenEvent {
   TokenId token;
-  float logprob = 0.0f;                 // valid when logprobs were asked for: of the model's distribution before sampling parameters
+  float logprob = 0.0f;  // valid when logprobs were asked for: of the model's distribution before sampling parameters
   std::vector<TokenLogprob> top;
 };
 
@@ -63,7 +65,7 @@ struct Usage {
   int completion_tokens = 0;
 };
 
-struct Timing {                 // seconds
+struct Timing {  // seconds
   double queued = 0, prefill = 0, decode = 0;
 };
 
@@ -71,21 +73,22 @@ enum class FinishReason { kStop, kLength, kCancelled, kFailed };
 
 struct Finished {
   FinishReason reason = FinishReason::kStop;
-  TokenId stop_token = -1;      // the one that ended it, if one did
+  TokenId stop_token = -1;  // the one that ended it, if one did
   Usage usage;
   Timing timing;
-  std::optional<Error> error;   // with kFailed
+  std::optional<Error> error;  // with kFailed
 };
 
 using EngineEvent = std::variant<TokenEvent, Finished>;
 
-// Called on the engine's thread, in order; must return at once and not call the engine. After Finished it is never called again.
+// Called on the engine's thread, in order; must return at once and not call the engine. After Finished it is never
+// called again.
 using EventSink = std::function<void(EngineEvent)>;
 
 struct Request {
-  std::vector<TokenId> prompt;            // at least one
+  std::vector<TokenId> prompt;  // at least one
   SamplingParameters sampling;
-  std::unique_ptr<Constraint> constraint; // or nullptr
+  std::unique_ptr<Constraint> constraint;  // or nullptr
   Tenant tenant;
   int adapter = -1;
   EventSink sink;

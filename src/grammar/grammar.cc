@@ -60,7 +60,8 @@ struct GrammarMatcher::Impl {
   std::shared_ptr<const CompiledGrammar> grammar;
   xgrammar::GrammarMatcher matcher;
 
-  explicit Impl(std::shared_ptr<const CompiledGrammar> compiled) : grammar(std::move(compiled)), matcher(grammar->grammar) {}
+  explicit Impl(std::shared_ptr<const CompiledGrammar> compiled)
+      : grammar(std::move(compiled)), matcher(grammar->grammar) {}
 };
 
 GrammarMatcher::GrammarMatcher(std::shared_ptr<const CompiledGrammar> grammar)

@@ -12,10 +12,12 @@ namespace carronade {
 // A compiled grammar; immutable, shared between the sequences that use it.
 class CompiledGrammar;
 
-// Made once a model. Compiling may take a second and happens on the caller's thread; any thread may call, results are cached by source.
+// Made once a model. Compiling may take a second and happens on the caller's thread; any thread may call, results are
+// cached by source.
 class GrammarCompiler {
  public:
-  // token_bytes: [vocabulary], what each token stands for; stop_tokens end an answer and are allowed only where the grammar may end.
+  // token_bytes: [vocabulary], what each token stands for; stop_tokens end an answer and are allowed only where the
+  // grammar may end.
   GrammarCompiler(const std::vector<std::string>& token_bytes, std::vector<int32_t> stop_tokens);
   ~GrammarCompiler();
   GrammarCompiler(GrammarCompiler&&) noexcept;
@@ -38,7 +40,8 @@ class GrammarMatcher {
   ~GrammarMatcher();
   GrammarMatcher(GrammarMatcher&&) noexcept;
 
-  // Sets exactly the bits of the tokens that may come next. mask: [ceil(vocabulary / 32)]. False: every token may come, mask not meaningful.
+  // Sets exactly the bits of the tokens that may come next. mask: [ceil(vocabulary / 32)]. False: every token may come,
+  // mask not meaningful.
   bool fill_mask(std::span<uint32_t> mask);
   bool accept(int32_t token);  // false: the grammar does not allow it, nothing changed
   void rollback(int tokens);   // takes back the last accepted

@@ -13,7 +13,8 @@ namespace {
 // A vocabulary of the 95 printable ASCII characters, a few longer tokens and one stop token.
 class GrammarTest : public testing::Test {
  protected:
-  GrammarTest() : tokens_(make_tokens()), stop_(static_cast<int32_t>(tokens_.size()) - 1), compiler_(tokens_, {stop_}) {}
+  GrammarTest()
+      : tokens_(make_tokens()), stop_(static_cast<int32_t>(tokens_.size()) - 1), compiler_(tokens_, {stop_}) {}
 
   static std::vector<std::string> make_tokens() {
     std::vector<std::string> tokens;
@@ -76,7 +77,8 @@ TEST_F(GrammarTest, ASchemaHoldsItsTypes) {
 }
 
 TEST_F(GrammarTest, AnInvalidSourceIsAnError) {
-  for (const std::string schema : {"{", R"({"type":"no such type"})"}) EXPECT_THROW(compiler_.json_schema(schema), Error) << schema;
+  for (const std::string schema : {"{", R"({"type":"no such type"})"})
+    EXPECT_THROW(compiler_.json_schema(schema), Error) << schema;
   EXPECT_THROW(compiler_.regex("("), Error);
   EXPECT_THROW(compiler_.ebnf("root ::= missing"), Error);
 }

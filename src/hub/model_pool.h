@@ -19,27 +19,28 @@ struct GenerationDefaults {
   std::optional<int> top_k;
 };
 
-// Everything needed to answer with one model. Immutable but for its engine, which is thread-safe; shared by all who use it.
+// Everything needed to answer with one model. Immutable but for its engine, which is thread-safe; shared by all who use
+// it.
 struct LoadedModel {
-  std::string name;                      // as served
+  std::string name;  // as served
   std::filesystem::path path;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
   std::vector<TokenId> end_of_generation;
   GenerationDefaults defaults;
-  int64_t created = 0;                   // seconds since 1970, when it was loaded
+  int64_t created = 0;  // seconds since 1970, when it was loaded
 };
 
 struct LoadOptions {
-  std::string served_name;               // empty: `name`
+  std::string served_name;  // empty: `name`
   BackendOptions backend;
   EngineOptions engine;
-  std::string backend_name = "cpu";      // cpu | reference
+  std::string backend_name = "cpu";  // cpu | reference
 };
 
 // Opens, checks and loads. `name` is what messages call it. Throws Error.
-std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path, const LoadOptions& options,
-                                        const LoadProgress& progress = {});
+std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path,
+                                        const LoadOptions& options, const LoadProgress& progress = {});
 
 }  // namespace carronade

@@ -14,13 +14,13 @@ namespace carronade {
 
 // What every decoder of the llama family needs to know, read from a checkpoint's metadata. Names as in the papers.
 struct ModelConfig {
-  std::string architecture;      // "qwen2"
-  std::string name;              // general.name, for people
+  std::string architecture;  // "qwen2"
+  std::string name;          // general.name, for people
   int layers = 0;
-  int hidden = 0;                // width of the residual stream
-  int ffn = 0;                   // width of the gated MLP
+  int hidden = 0;  // width of the residual stream
+  int ffn = 0;     // width of the gated MLP
   int vocabulary = 0;
-  int context_length = 0;        // positions it was trained for
+  int context_length = 0;  // positions it was trained for
   AttentionShape attention;
   AttentionOptions attention_options;
   Rope rope;
@@ -30,7 +30,8 @@ struct ModelConfig {
   bool tied_embeddings = false;  // no output.weight: the embedding table is the output matrix
 };
 
-// Throws Error{kUnsupported} naming an unknown architecture and those supported, Error{kCorruptFile} for values that cannot be.
+// Throws Error{kUnsupported} naming an unknown architecture and those supported, Error{kCorruptFile} for values that
+// cannot be.
 ModelConfig read_model_config(const Checkpoint& checkpoint);
 std::vector<std::string> supported_architectures();
 
@@ -40,7 +41,8 @@ using LoadProgress = std::function<void(uint64_t done, uint64_t total)>;
 // Weights on a backend and the order of ops over them. Immutable after load; forward() belongs to the engine's thread.
 class Model {
  public:
-  // The checkpoint's tensors are copied into the backend's layout; the checkpoint may be closed afterwards. The backend must outlive the model.
+  // The checkpoint's tensors are copied into the backend's layout; the checkpoint may be closed afterwards. The backend
+  // must outlive the model.
   static std::unique_ptr<Model> load(const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress = {});
 
   virtual ~Model() = default;

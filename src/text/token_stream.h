@@ -10,8 +10,8 @@
 namespace carronade {
 
 struct TokenStreamOptions {
-  std::vector<std::string> stop;      // text that ends the answer; empty strings are not allowed
-  bool include_stop = false;          // leave the stop string in the text
+  std::vector<std::string> stop;  // text that ends the answer; empty strings are not allowed
+  bool include_stop = false;      // leave the stop string in the text
   bool show_special_tokens = false;
 };
 
@@ -20,8 +20,9 @@ class TokenStream {
  public:
   TokenStream(const Tokenizer& tokenizer, TokenStreamOptions options);
 
-  // Takes the next token and returns the text that is now certain: everything but an incomplete character and what may be the beginning of
-  // a stop string. After stopped() it returns nothing. Invalid UTF-8 becomes U+FFFD, one for each maximal invalid part (as in WHATWG).
+  // Takes the next token and returns the text that is now certain: everything but an incomplete character and what may
+  // be the beginning of a stop string. After stopped() it returns nothing. Invalid UTF-8 becomes U+FFFD, one for each
+  // maximal invalid part (as in WHATWG).
   std::string push(TokenId token);
 
   // The end of the tokens: what was held back.

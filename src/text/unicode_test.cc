@@ -22,7 +22,8 @@ TEST(Unicode, EveryCodePointGoesThroughUtf8AndHasTheClassOfItsRange) {
   size_t range = 0;
   for (char32_t c = 0; c < 0x110000; ++c) {
     while (range + 1 < unicode_tables::kClassRangeCount && unicode_tables::kClassRanges[range + 1].first <= c) ++range;
-    ASSERT_EQ(CharClasses::instance().of(c), unicode_tables::kClassRanges[range].classes) << std::hex << static_cast<uint32_t>(c);
+    ASSERT_EQ(CharClasses::instance().of(c), unicode_tables::kClassRanges[range].classes)
+        << std::hex << static_cast<uint32_t>(c);
     if (c >= 0xD800 && c < 0xE000) continue;
     std::string text;
     append_utf8(text, c);
