@@ -27,8 +27,8 @@ enum class ErrorCode {
 // Says what was wrong and what would be right. `param` names the offending field, flag or file, if there is one.
 class Error : public std::runtime_error {
  public:
-  Error(ErrorCode code, std::string message, std::string param = {})
-      : std::runtime_error(std::move(message)), code(code), param(std::move(param)) {}
+  Error(ErrorCode code, const std::string& message, std::string param = {})
+      : std::runtime_error(message), code(code), param(std::move(param)) {}
 
   ErrorCode code;
   std::string param;
