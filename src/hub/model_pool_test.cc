@@ -4,6 +4,8 @@
 
 #include <future>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/testing.h"
 #include "model/testing.h"
@@ -18,7 +20,7 @@ GgufBuilder with_tokenizer(const TinyModel& model) {
   std::vector<int32_t> types;
   for (int i = 0; i < model.vocabulary; ++i) {
     const bool letter = i < 94;
-    tokens.push_back(letter ? std::string(1, static_cast<char>('!' + i)) : "<" + std::to_string(i) + ">");
+    tokens.push_back(letter ? std::string(1, static_cast<char>('!' + i)) : fmt::format("<{}>", i));
     types.push_back(letter ? 1 : 3);
   }
   file.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "qwen2");
@@ -91,7 +93,7 @@ TEST_F(LoadModelTest, SaysWhatIsWrong) {
   TinyModel small{.vocabulary = 90};
   GgufBuilder smaller = small.build();
   std::vector<std::string> tokens;
-  for (int i = 0; i < 97; ++i) tokens.push_back("t" + std::to_string(i));
+  for (int i = 0; i < 97; ++i) tokens.push_back(fmt::format("t{}", i));
   smaller.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "qwen2").set("tokenizer.ggml.tokens", tokens);
   smaller.set("tokenizer.ggml.merges", std::vector<std::string>{});
   EXPECT_EQ(code(smaller, options()), ErrorCode::kCorruptFile);
