@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include <fmt/format.h>
+
 namespace carronade {
 namespace {
 
@@ -103,7 +105,7 @@ TEST(ChatCompletionRequest, NamesTheFieldOfAWrongType) {
                             "stop_token_ids",
                             "include_reasoning",
                             "include_stop_str_in_output"}) {
-    EXPECT_EQ(refused_with("\"" + std::string(field) + "\":\"5\""), field);
+    EXPECT_EQ(refused_with(fmt::format("\"{}\":\"5\"", field)), field);
   }
   EXPECT_EQ(refused_with(R"("model":5)"), "model");
   EXPECT_EQ(refused_with(R"("stop":5)"), "stop");
@@ -148,7 +150,7 @@ TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
   std::set<std::string_view> names;
   for (const auto& rule : chat_completion_fields()) {
     EXPECT_TRUE(names.insert(rule.name).second) << rule.name << " twice";
-    const std::string field = "\"" + std::string(rule.name) + "\":";
+    const std::string field = fmt::format("\"{}\":", rule.name);
     if (rule.use == FieldUse::kHonoured) continue;
     EXPECT_FALSE(rule.note.empty()) << rule.name;
     EXPECT_EQ(refused_with(field + R"({"asks":["for","something"]})"),
