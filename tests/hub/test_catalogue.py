@@ -83,7 +83,7 @@ def test_an_interrupt_ends_the_package_tool_as_well(carronade, catalogue, nowher
         assert process.poll() is None, process.communicate()
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 1 and "the same command continues" in said
+    assert process.returncode == 130 and "the same command continues" in said
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
 
