@@ -12,7 +12,6 @@ import xml.etree.ElementTree as xml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-CACHE = pathlib.Path(os.environ["CARRONADE_CACHE"])
 BINARY = ROOT / "build/release/carronade"
 # With the models there, a test that needs one and does not find it fails; alone, it is skipped.
 required: dict[str, str] = {}

@@ -24,12 +24,12 @@ struct GenerationDefaults {
 struct LoadedModel {
   std::string name;  // as served
   std::filesystem::path path;
-  std::unique_ptr<Engine> engine;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
   std::vector<TokenId> end_of_generation;
   GenerationDefaults defaults;
-  int64_t created = 0;  // seconds since 1970, when it was loaded
+  int64_t created = 0;             // seconds since 1970, when it was loaded
+  std::unique_ptr<Engine> engine;  // last, so that it ends first: its events use what stands above
 };
 
 struct LoadOptions {

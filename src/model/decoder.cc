@@ -88,9 +88,10 @@ Decoder::Decoder(const Architecture& architecture, ModelConfig config, const Che
   embeddings_ = loader.matrix("token_embd.weight", config_.vocabulary, config_.hidden,
                               config_.tied_embeddings ? WeightUse::kTied : WeightUse::kEmbedding);
   layers_.resize(static_cast<size_t>(config_.layers));
+  // The largest matrices first: while one is loaded, its file pages are resident beside its packed form.
+  if (!config_.tied_embeddings) output_ = loader.matrix("output.weight", config_.vocabulary, config_.hidden);
   for (int i = 0; i < config_.layers; ++i) load_layer(architecture, i, loader);
   output_norm_ = loader.vector("output_norm.weight", config_.hidden);
-  if (!config_.tied_embeddings) output_ = loader.matrix("output.weight", config_.vocabulary, config_.hidden);
   loader.finish();
 
   const int attention_width = config_.attention.heads * config_.attention.head_dim;
