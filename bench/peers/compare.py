@@ -37,7 +37,7 @@ def model_path(model: str) -> pathlib.Path:
     if run.returncode:
         sys.exit(f"could not get {model}")
     shown = subprocess.run([str(BINARY), "show", model, "--json"], check=True, capture_output=True, text=True)
-    return pathlib.Path(json.loads(shown.stdout)["path"])
+    return pathlib.Path(json.loads(shown.stdout)["installed"]["path"])
 
 
 def measure(model: str, batches: list[int], rounds: int, threads: int) -> list[tuple[str, list[float], dict[str, list[float]]]]:

@@ -44,7 +44,7 @@ def dockerfile_environment() -> dict[str, str]:
 @pytest.fixture
 def small_model(tmp_path) -> bytes:
     shown = subprocess.run([BUILD / "carronade", "show", "smollm2-135m", "--json"], capture_output=True, text=True, check=True)
-    return pathlib.Path(json.loads(shown.stdout)["path"]).read_bytes()
+    return pathlib.Path(json.loads(shown.stdout)["installed"]["path"]).read_bytes()
 
 
 @pytest.fixture
