@@ -9,20 +9,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODEL = "smollm2-135m"
+MODEL = "qwen2.5-coder-1.5b"  # slow enough to be seen streaming and to be stopped
 
 
 def start_server(binary: pathlib.Path, data: str) -> tuple[subprocess.Popen, str]:
-    """Serve on free ports; the address of the page is the one that the program prints."""
-    server = subprocess.Popen([str(binary), "serve", MODEL, "--port", "0", "--ui-port", "auto", "--data-dir", data],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in server.stdout:
-        print(line, end="", flush=True)
-        if match := re.search(r"Chat:?\s+(http://\S+)", line):
+    """Serve on free ports; the address of the page is the one that the program prints. Its output goes on to a file, so it never blocks."""
+    log = pathlib.Path(data) / "log"
+    with log.open("w") as out:
+        server = subprocess.Popen([str(binary), "serve", MODEL, "--port", "0", "--ui-port", "auto", "--data-dir", data],
+                                  stdout=out, stderr=subprocess.STDOUT)
+    while server.poll() is None:
+        if match := re.search(r"^Chat\s+(http://\S+)", log.read_text(), re.M):
             return server, match.group(1)
-    raise SystemExit("the server ended before it printed the page's address")
+        time.sleep(0.05)
+    raise SystemExit("the server ended before it printed the page's address:\n" + log.read_text())
 
 
 def main() -> int:
@@ -37,7 +40,7 @@ def main() -> int:
             return subprocess.run(
                 ["node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=junit",
                  f"--test-reporter-destination={report}", *map(str, sorted(HERE.glob("*.test.*js")))],
-                env={**os.environ, "CARRONADE_PAGE_URL": address, "CHROMIUM": chromium}).returncode
+                env={**os.environ, "NO_COLOR": "1", "CARRONADE_PAGE_URL": address, "CHROMIUM": chromium}).returncode
         finally:
             server.terminate()
             server.wait(30)
