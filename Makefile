@@ -7,7 +7,7 @@ MODEL ?=
 ARGS ?=
 BIN := build/release/carronade
 
-.PHONY: help run build test test-fast dev bench lint format package clean
+.PHONY: help run build test test-fast test-deep dev bench lint format package clean
 
 help:  ## this list
 	@echo 'make TARGET, where TARGET is'
@@ -27,6 +27,10 @@ test:  ## every test; ends with "N passed, N failed"
 test-fast:  ## the unit tests alone, about a minute
 	@scripts/setup.sh test
 	@$(ENV) exec python3 scripts/run_tests.py fast
+
+test-deep:  ## the unit tests again under ASan, UBSan and TSan (builds of their own: half an hour)
+	@scripts/setup.sh test
+	@$(ENV) exec python3 scripts/run_tests.py sanitizers threads
 
 dev: build  ## the server with the page rebuilt in the browser as you edit it
 	@$(ENV) exec scripts/dev.sh $(MODEL) $(ARGS)
