@@ -40,7 +40,7 @@ def main() -> int:
             return subprocess.run(
                 ["node", "--test", "--test-reporter=spec", "--test-reporter-destination=stdout", "--test-reporter=junit",
                  f"--test-reporter-destination={report}", *map(str, sorted(HERE.glob("*.test.*js")))],
-                env={**os.environ, "NO_COLOR": "1", "CARRONADE_PAGE_URL": address, "CHROMIUM": chromium}).returncode
+                env={**os.environ, "NO_COLOR": "1", "CARRONADE_PAGE": str(build / "web-dist"), "CARRONADE_PAGE_URL": address, "CHROMIUM": chromium}).returncode
         finally:
             server.terminate()
             server.wait(30)

@@ -6,7 +6,8 @@ import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
-const dist = fileURLToPath(new URL('../../web/dist', import.meta.url));
+// The page as the program embeds it, or as `npm run build` left it.
+const dist = process.env.CARRONADE_PAGE ?? fileURLToPath(new URL('../../web/dist', import.meta.url));
 
 // The policy that the real server sends.
 const policy =
