@@ -65,7 +65,7 @@ def pytest(tally: Tally, folder: str, **environment: str) -> None:
     report = REPORTS / f"pytest-{folder.replace('/', '-')}.xml"
     report.unlink(missing_ok=True)
     status = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", folder],
-                 CARRONADE_BUILD=str(ROOT / "build/release"), **environment)
+                 CARRONADE_BUILD=str(ROOT / "build/release"), **required, **environment)
     tally.add_junit(report, status)
 
 

@@ -72,23 +72,29 @@ class WordCache {
   // `text_bytes`: how much text the call will see.
   explicit WordCache(size_t text_bytes);
 
+  // A whole piece, or a stretch of one: a piece may be a token that merging would not have made.
+  enum class Kind : uint8_t { kPiece, kStretch };
+
   struct Entry {
     uint32_t begin = 0;  // in the output
     uint8_t count = 0;   // 0: free
     uint8_t length = 0;
-    char word[kMaxWord + 3] = {};
+    Kind kind = Kind::kPiece;
+    char word[kMaxWord + 2] = {};
 
-    void set(uint32_t at, uint8_t tokens, std::string_view piece) {
+    void set(uint32_t at, uint8_t tokens, std::string_view text, Kind of) {
       begin = at;
       count = tokens;
-      length = static_cast<uint8_t>(piece.size());
-      piece.copy(word, kMaxWord);
+      length = static_cast<uint8_t>(text.size());
+      kind = of;
+      text.copy(word, kMaxWord);
     }
   };
   // The entry where `word` is or should go.
   Entry& slot(std::string_view word);
-  static bool holds(const Entry& entry, std::string_view word) {
-    return entry.count != 0 && entry.length == word.size() && std::memcmp(entry.word, word.data(), word.size()) == 0;
+  static bool holds(const Entry& entry, std::string_view word, Kind kind) {
+    return entry.count != 0 && entry.kind == kind && entry.length == word.size() &&
+           std::memcmp(entry.word, word.data(), word.size()) == 0;
   }
 
  private:

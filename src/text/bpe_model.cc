@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/merge_borders.h"
 #include "text/token_model.h"
 #include "text/unicode.h"
 
@@ -91,9 +92,7 @@ class BpeModel : public TokenModel {
     unknown_ = pipeline.unknown;
     fuse_unknown_ = pipeline.fuse_unknown;
     if (!pipeline.ignore_merges) return;
-    whole_ = std::make_unique<Vocabulary>(
-        data, pipeline.model == TokenizerPipeline::Model::kByteLevelBpe ? Spelling::kByteLevel : Spelling::kPlain, "",
-        "");
+    whole_ = std::make_unique<Vocabulary>(data, spelling(pipeline), "", "");
     whole_ids_ = std::make_unique<StringIndex>(data.tokens.size());
     for (TokenId id = 0; id < whole_->size(); ++id) {
       const TokenType type = token_type(data, id);
@@ -110,26 +109,25 @@ class BpeModel : public TokenModel {
       const std::string_view piece = text.substr(start, end - start);
       start = end;
       if (end != marked_end) continue;
-      if (piece.size() > WordCache::kMaxWord) {
-        encode_piece(piece, merger, session.symbols, out);
-        continue;
-      }
-      WordCache::Entry& entry = session.cache.slot(piece);
-      if (WordCache::holds(entry, piece)) {
-        for (uint32_t i = 0; i < entry.count; ++i) out.push_back(out[entry.begin + i]);
-        continue;
-      }
-      const size_t begin = out.size();
-      encode_piece(piece, merger, session.symbols, out);
-      const size_t count = out.size() - begin;
-      // A piece has at most as many tokens as bytes, so they can be counted in a byte.
-      if (begin <= UINT32_MAX) entry.set(static_cast<uint32_t>(begin), static_cast<uint8_t>(count), piece);
+      encode_remembered(piece, WordCache::Kind::kPiece, merger, session, out);
     }
   }
 
  protected:
   // The tokens that merging starts from.
   virtual void append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const = 0;
+
+  static Spelling spelling(const TokenizerPipeline& pipeline) {
+    const bool bytes = pipeline.model == TokenizerPipeline::Model::kByteLevelBpe;
+    return bytes ? Spelling::kByteLevel : Spelling::kPlain;
+  }
+
+  // Where the symbols of a piece are its bytes, one each.
+  void learn_borders(const TokenizerData& data) {
+    const Vocabulary vocabulary(data, Spelling::kByteLevel, "", "");
+    borders_ = std::make_unique<MergeBorders>();
+    for (TokenId id = 0; id < vocabulary.size(); ++id) borders_->add(vocabulary.bytes(id));
+  }
 
   void append_unknown(std::vector<TokenId>& symbols) const {
     if (unknown_ < 0 || (fuse_unknown_ && !symbols.empty() && symbols.back() == unknown_)) return;
@@ -141,18 +139,49 @@ class BpeModel : public TokenModel {
     for (const RankedMerge& merge : merges) merges_.insert(merge.left, merge.right, merge.rank, merge.result);
   }
 
-  void encode_piece(std::string_view piece, Merger& merger, std::vector<TokenId>& symbols,
-                    std::vector<TokenId>& out) const {
-    if (whole_ids_) {
-      if (const TokenId id = whole_ids_->find(piece); id >= 0) {
+  // As encode_new(), but what was seen before is copied from the output.
+  void encode_remembered(std::string_view text, WordCache::Kind kind, Merger& merger, EncodeSession& session,
+                         std::vector<TokenId>& out) const {
+    if (text.size() > WordCache::kMaxWord) {
+      encode_new(text, kind, merger, session, out);
+      return;
+    }
+    const WordCache::Entry& entry = session.cache.slot(text);
+    if (WordCache::holds(entry, text, kind)) {
+      for (uint32_t i = 0; i < entry.count; ++i) out.push_back(out[entry.begin + i]);
+      return;
+    }
+    const size_t begin = out.size();
+    encode_new(text, kind, merger, session, out);
+    // A text has at most as many tokens as bytes, so they can be counted in a byte.
+    const auto count = static_cast<uint8_t>(out.size() - begin);
+    if (begin <= UINT32_MAX) session.cache.slot(text).set(static_cast<uint32_t>(begin), count, text, kind);
+  }
+
+  void encode_new(std::string_view text, WordCache::Kind kind, Merger& merger, EncodeSession& session,
+                  std::vector<TokenId>& out) const {
+    if (kind == WordCache::Kind::kPiece) {
+      if (const TokenId id = whole_ids_ ? whole_ids_->find(text) : -1; id >= 0) {
         out.push_back(id);
         return;
       }
+      if (borders_ && borders_->stretch_end(text, 0) < text.size()) {
+        encode_stretches(text, merger, session, out);
+        return;
+      }
     }
-    symbols.clear();
-    append_symbols(piece, symbols);
-    merger.merge(symbols);
-    out.insert(out.end(), symbols.begin(), symbols.end());
+    session.symbols.clear();
+    append_symbols(text, session.symbols);
+    merger.merge(session.symbols);
+    out.insert(out.end(), session.symbols.begin(), session.symbols.end());
+  }
+
+  void encode_stretches(std::string_view piece, Merger& merger, EncodeSession& session,
+                        std::vector<TokenId>& out) const {
+    for (size_t start = 0, end = 0; start < piece.size(); start = end) {
+      end = borders_->stretch_end(piece, start);
+      encode_remembered(piece.substr(start, end - start), WordCache::Kind::kStretch, merger, session, out);
+    }
   }
 
   MergeTable merges_;
@@ -160,6 +189,7 @@ class BpeModel : public TokenModel {
   bool fuse_unknown_ = false;
   std::unique_ptr<const Vocabulary> whole_;  // for ignore_merges
   std::unique_ptr<StringIndex> whole_ids_;
+  std::unique_ptr<MergeBorders> borders_;  // or nullptr: pieces are merged whole
 };
 
 class ByteLevelModel final : public BpeModel {
@@ -169,6 +199,8 @@ class ByteLevelModel final : public BpeModel {
     for (int b = 0; b < 256; ++b) {
       byte_ids_[static_cast<size_t>(b)] = ids.find(byte_level_character(static_cast<unsigned char>(b)));
     }
+    // A byte without a token is left out, and its neighbours meet.
+    if (std::none_of(byte_ids_.begin(), byte_ids_.end(), [](TokenId id) { return id < 0; })) learn_borders(data);
   }
 
  private:

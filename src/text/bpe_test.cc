@@ -61,11 +61,13 @@ TEST(MergeTable, ALaterPairReplacesAnEarlierOne) {
 }
 
 TEST(WordCache, TellsWordsApart) {
+  using Kind = WordCache::Kind;
   WordCache cache(1000);
-  cache.slot("word").set(7, 2, "word");
-  EXPECT_TRUE(WordCache::holds(cache.slot("word"), "word"));
-  EXPECT_FALSE(WordCache::holds(cache.slot("word"), "worse"));
-  EXPECT_FALSE(WordCache::holds(cache.slot("other"), "other"));
+  cache.slot("word").set(7, 2, "word", Kind::kPiece);
+  EXPECT_TRUE(WordCache::holds(cache.slot("word"), "word", Kind::kPiece));
+  EXPECT_FALSE(WordCache::holds(cache.slot("word"), "word", Kind::kStretch));
+  EXPECT_FALSE(WordCache::holds(cache.slot("word"), "worse", Kind::kPiece));
+  EXPECT_FALSE(WordCache::holds(cache.slot("other"), "other", Kind::kPiece));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """Every chat template of llama.cpp's archive, and of the models at hand, rendered here and by Jinja2: equal byte for byte."""
 
+import os
 import pathlib
 import sys
 
@@ -10,14 +11,27 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import chat_jinja2  # noqa: E402
 import conversations  # noqa: E402
 import peers  # noqa: E402
+import vocabularies  # noqa: E402
 
 CONTEXTS = dict(conversations.contexts())
+
+
+def model_files():
+    """The GGUF files at hand: two that the tests fetch themselves, and what is installed."""
+    for name in ("smollm2", "deepseek-r1"):
+        yield name, peers.vocabulary_file(name)
+    for path in sorted((peers.cache_folder() / "models").glob("*/*.gguf")):
+        yield path.parent.name, path
 
 
 def templates():
     folder = peers.llama_cpp_source() / "models" / "templates"
     for path in sorted(folder.glob("*.jinja")):
         yield path.stem, path.read_text(encoding="utf-8")
+    for name, path in model_files():
+        template = vocabularies.read_gguf_metadata(path).get("tokenizer.chat_template")
+        if template:
+            yield f"model {name}", template.decode()
 
 
 TEMPLATES = dict(templates())
@@ -45,6 +59,9 @@ def compare(renderer, template, context):
 
 def test_there_are_templates():
     assert len(TEMPLATES) >= 65
+    assert {"model smollm2", "model deepseek-r1"} <= set(TEMPLATES)
+    if os.environ.get("CARRONADE_REQUIRE_MODELS"):
+        assert {"model qwen2.5-coder-0.5b", "model qwen2.5-coder-1.5b"} <= set(TEMPLATES)
     assert len(CONTEXTS) >= 12
 
 
