@@ -10,7 +10,7 @@ install -s -m 755 build/release/carronade "dist/$name/"
 # The packages of the libraries it names itself; apt brings theirs.
 packages=$(objdump -p build/release/carronade | awk '$1 == "NEEDED" {print $2}' | while read -r library; do
   path=$(ldd build/release/carronade | awk -v name="$library" '$1 == name {print $3}')
-  dpkg -S "$(readlink -f "$path")" || dpkg -S "$path"
+  dpkg -S "$(readlink -f "$path")" || dpkg -S "$path" || true  # the loader has no path
 done 2>/dev/null | cut -d: -f1 | sort -u | tr '\n' ' ')
 {
   echo "Built on $(. /etc/os-release && echo "$PRETTY_NAME"). There the shared libraries come with"
