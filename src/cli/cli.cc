@@ -92,6 +92,7 @@ int run_command_line(int argc, char** argv) {
   add_run_command(app);
   add_model_commands(app);
   add_bench_command(app);
+  add_eval_command(app);
   return parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));
 }
 

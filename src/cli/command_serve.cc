@@ -21,7 +21,9 @@
 #include "base/log.h"
 #include "chat/chat_model.h"
 #include "cli/commands.h"
+#include "cli/kv_cache_dtype.h"
 #include "cli/open_model.h"
+#include "cli/percent_line.h"
 #include "cli/progress_bar.h"
 #include "cli/vllm_flags.h"
 #include "server/http_server.h"
@@ -64,14 +66,6 @@ uint16_t parse_port(const std::string& text, const std::string& flag) {
   throw Error(ErrorCode::kInvalidArgument, line, flag);
 }
 
-DType parse_kv_dtype(const std::string& name) {
-  if (name == "auto" || name == "f16" || name == "float16" || name == "fp16") return DType::kF16;
-  if (name == "q8_0" || name == "int8") return DType::kQ8_0;
-  if (name == "f32" || name == "float32") return DType::kF32;
-  throw Error(ErrorCode::kInvalidArgument, "--kv-cache-dtype must be auto, f16, q8_0 or f32, not " + name,
-              "--kv-cache-dtype");
-}
-
 // A stop that can be waited for.
 class StopWait {
  public:
@@ -106,27 +100,6 @@ class ServePullProgress : public ProgressSink {
   ServingState& state_;
   std::string model_;
   ProgressBar bar_;
-};
-
-// "Loading … 42 %" on a terminal, nothing elsewhere: it takes a second or two.
-class LoadLine {
- public:
-  ~LoadLine() {
-    if (shown_) fmt::print(stderr, "\r\033[K");
-  }
-  void show(uint64_t done, uint64_t total) {
-    if (!::isatty(STDERR_FILENO) || total == 0) return;
-    const auto percent = static_cast<int>(100 * done / total);
-    if (percent == percent_) return;
-    percent_ = percent;
-    shown_ = true;
-    fmt::print(stderr, "\r\033[KLoading … {} %", percent);
-    std::fflush(stderr);
-  }
-
- private:
-  int percent_ = -1;
-  bool shown_ = false;
 };
 
 std::string shown_host(const std::string& host) {
@@ -194,7 +167,7 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.max_model_len = flags.max_model_len;
   options.load.engine.max_num_seqs = flags.max_num_seqs;
   options.load.engine.max_num_batched_tokens = flags.max_num_batched_tokens;
-  options.load.engine.kv_dtype = parse_kv_dtype(flags.kv_dtype);
+  options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.prefix_cache = flags.prefix_cache;
   return options;
 }
@@ -231,7 +204,7 @@ void bring_up(const ServeFlags& flags, const ChatModelOptions& chat, const Ports
   std::shared_ptr<LoadedModel> loaded;
   {
     ServePullProgress pull(state, name);
-    LoadLine line;
+    PercentLine line("Loading");
     loaded = open_model(options, stop, pull, [&](uint64_t done, uint64_t total) {
       state.loading(name, "loading", done, total);
       line.show(done, total);
@@ -327,7 +300,7 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--generation-config", flags.generation_config, "auto: the model's sampling defaults; vllm: none");
   command.add_option("--override-generation-config", flags.sampling_overrides, "Sampling defaults, as a JSON object")
       ->type_name("JSON");
-  command.add_option("--kv-cache-dtype", flags.kv_dtype, "auto, f16, q8_0 or f32");
+  command.add_option("--kv-cache-dtype", flags.kv_dtype, kKvCacheDtypeHelp);
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");
   command

@@ -14,6 +14,7 @@ int run_command_line(int argc, char** argv);
 void add_serve_command(CLI::App& app);
 void add_run_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
 void add_model_commands(CLI::App& app);  // pull list show rm
 
 }  // namespace carronade

@@ -30,6 +30,12 @@ std::string template_source(const std::string& text) {
 
 }  // namespace
 
+LocalModel find_installed(const Hub& hub, const std::string& text) {
+  if (std::optional<LocalModel> local = hub.find_local(hub.parse(text))) return *std::move(local);
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("{} is not on this machine: `carronade pull {}` fetches it", text, text), "model");
+}
+
 std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const std::stop_token& stop,
                                         ProgressSink& pull_progress, const LoadProgress& load_progress) {
   HubOptions hub_options = HubOptions::from_environment();

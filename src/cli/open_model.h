@@ -18,6 +18,9 @@ struct OpenModelOptions {
   LoadOptions load;
 };
 
+// What `text` names, if it is here: nothing is fetched. Throws Error{kNotFound} that says how to get it.
+LocalModel find_installed(const Hub& hub, const std::string& text);
+
 // Fetches the model unless it is here, and loads it. The catalogue's chat defaults are filled in where the model's own
 // files say nothing. A stop ends both parts with Error{kCancelled}.
 std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const std::stop_token& stop,
