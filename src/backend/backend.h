@@ -1,4 +1,4 @@
-// What a device must offer so that model/ can be written once: a dozen fused ops over memory that only the backend
+// What a device must offer so that model/ can be written once: some fifteen fused ops over memory that only the backend
 // touches.
 //
 // Rooms above hold handles. Ops are enqueued in call order between begin_step() and wait(), which is a step's one point
@@ -156,6 +156,8 @@ struct BackendOptions {
                     // make_cpu_backend
   bool float_activations =
       false;  // keep activations in float where the default rounds them to int8 (for fidelity tests; slower)
+  // Hold matrices that come as F32, F16 or BF16 in this one of them; unset, and in the reference backend: as they come.
+  std::optional<DType> float_weights = {};
 };
 
 class Backend {
@@ -189,9 +191,18 @@ class Backend {
   // x[r] = table[tokens[r]] * scale                                                         x: residual [rows, hidden]
   virtual void embed(const Weight& table, float scale, Activation& x) = 0;
 
+  // x[r] += table[positions[r]]: learned positions.            table: kEmbedding [positions, hidden], x: residual
+  // [rows, hidden]
+  virtual void add_positions(const Weight& table, Activation& x) = 0;
+
   // out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) * weight, or out += … when `accumulate` (a residual only).
   // x: residual [rows, n], weight: [1, n], out: operand or residual [rows, n]
   virtual void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) = 0;
+
+  // x[r] = (x[r] - mean(x[r])) / sqrt(variance(x[r]) + epsilon) * weight + bias, and out[r] the same: a norm that
+  // stands behind a sum (bert) makes both the residual and the next operand. x: residual [rows, n], weight, bias: [1,
+  // n], out: operand [rows, n]
+  virtual void layer_norm(Activation& x, const Weight& weight, const Weight& bias, float epsilon, Activation& out) = 0;
 
   // out = in Wᵀ (+ bias), or out += … when `accumulate`.       in: operand [rows, columns], bias: [1, rows of W], out:
   // residual
@@ -212,6 +223,10 @@ class Backend {
   // ffn]
   virtual void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
                          Activation& out) = 0;
+
+  // out = gelu(in Upᵀ + bias), gelu in its exact form x Φ(x).         in: operand [rows, hidden], bias: [1, ffn] or
+  // nullptr, out: operand [rows, ffn]
+  virtual void mlp(const Activation& in, const Weight& up, const Weight* bias, Activation& out) = 0;
 
   // For the output rows only: norm, then logits = norm(x) Headᵀ, then the soft cap if not 0.         x: residual [rows,
   // hidden]

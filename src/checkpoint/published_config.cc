@@ -20,9 +20,11 @@ struct ModelType {
   std::string_view gguf;
 };
 constexpr ModelType kModelTypes[] = {
-    {"qwen2", "qwen2"},   {"qwen3", "qwen3"},        {"llama", "llama"}, {"mistral", "llama"},
+    {"qwen2", "qwen2"},   {"qwen3", "qwen3"},        {"llama", "llama"}, {"mistral", "mistral"},
     {"gemma3", "gemma3"}, {"gemma3_text", "gemma3"}, {"bert", "bert"},
 };
+
+constexpr size_t kMostLayers = 1024;
 
 // Reads typed fields; what is absent or null is nullopt.
 class Fields {
@@ -65,6 +67,10 @@ class Fields {
   const json* find(const char* key) const {
     const auto found = object_.find(key);
     return found == object_.end() || found->is_null() ? nullptr : &*found;
+  }
+  bool says_null(const char* key) const {
+    const auto found = object_.find(key);
+    return found != object_.end() && found->is_null();
   }
   const std::string& file() const { return file_; }
 
@@ -145,26 +151,54 @@ class Translator {
                                   printable(method.value_or("an unnamed method"))));
   }
 
+  // What transformers' configuration classes fill in where the file says nothing; 0: it must say.
+  struct Defaults {
+    int64_t heads = 0, kv_heads = 0, context = 0, vocabulary = 0;
+  };
+  Defaults defaults() const {
+    if (out_.architecture == "gemma3") return {.heads = 8, .kv_heads = 4, .context = 131072, .vocabulary = 262208};
+    if (out_.architecture == "mistral") return {.kv_heads = 8, .context = 131072};
+    if (out_.architecture == "bert") return {.context = 512};
+    return {.context = out_.architecture == "llama" ? 2048 : 32768};
+  }
+  int64_t integer_or(const char* key, int64_t fallback) const {
+    return fallback > 0 ? text_.integer(key).value_or(fallback) : required(key);
+  }
+
   void copy_extents() {
+    const Defaults absent = defaults();
     put("block_count", required("num_hidden_layers"));
     put("embedding_length", required("hidden_size"));
     put("feed_forward_length", required("intermediate_size"));
-    put("attention.head_count", required("num_attention_heads"));
-    put_if("context_length", text_.integer("max_position_embeddings"));
-    put_if("attention.head_count_kv", text_.integer("num_key_value_heads"));
-    out_.vocabulary = required("vocab_size");
+    put("attention.head_count", integer_or("num_attention_heads", absent.heads));
+    put("context_length", integer_or("max_position_embeddings", absent.context));
+    if (const auto kv_heads = text_.integer("num_key_value_heads")) {
+      put("attention.head_count_kv", *kv_heads);
+    } else if (absent.kv_heads > 0 && !text_.says_null("num_key_value_heads")) {
+      put("attention.head_count_kv", absent.kv_heads);
+    }
+    out_.vocabulary = integer_or("vocab_size", absent.vocabulary);
     if (out_.vocabulary < 1 || out_.vocabulary > 1 << 22) {
       text_.wrong("vocab_size", "between 1 and 4194304", json(out_.vocabulary));
     }
     put("vocab_size", out_.vocabulary);
   }
 
+  // The function that the architecture is trained with; another one would need other code.
+  void check_activation(const char* key, std::string_view expected, std::string_view also = {}) const {
+    const auto name = text_.text(key);
+    if (!name || *name == expected || *name == also) return;
+    text_.unsupported(
+        fmt::format("\"{}\" is {}; with {} only {} is supported", key, printable(*name), out_.architecture, expected));
+  }
+
   void translate_decoder() {
     const bool gemma = out_.architecture == "gemma3";
     const auto head_dim = text_.integer("head_dim");
-    const int64_t heads = required("num_attention_heads");
+    const int64_t heads = integer_or("num_attention_heads", defaults().heads);
     if (heads < 1) text_.wrong("num_attention_heads", "at least 1", json(heads));
-    const int64_t dimensions = head_dim.value_or(gemma ? 256 : required("hidden_size") / heads);
+    const int64_t usual = gemma ? 256 : out_.architecture == "qwen3" ? 128 : required("hidden_size") / heads;
+    const int64_t dimensions = head_dim.value_or(usual);
     put("attention.key_length", dimensions);
     put("attention.value_length", dimensions);
     put("rope.dimension_count", dimensions);
@@ -180,7 +214,13 @@ class Translator {
       out_.metadata["carronade.norm.plus_one"] = true;
       put_if("final_logit_softcapping", text_.real("final_logit_softcapping"));
       put_if("attn_logit_softcapping", text_.real("attn_logit_softcapping"));
-      put_if("attention.query_pre_attn_scalar", text_.real("query_pre_attn_scalar"));
+      put("attention.query_pre_attn_scalar", text_.real("query_pre_attn_scalar").value_or(256.0));
+      check_activation("hidden_activation", "gelu_pytorch_tanh");
+      if (text_.boolean("use_bidirectional_attention").value_or(false)) {
+        text_.unsupported("gemma3 with \"use_bidirectional_attention\" is not supported");
+      }
+    } else {
+      check_activation("hidden_act", "silu", "swish");
     }
   }
 
@@ -189,12 +229,40 @@ class Translator {
     return root_.boolean("tie_word_embeddings").value_or(when_absent);
   }
 
-  // Qwen's files name a window that `use_sliding_window: false` switches off.
+  // Which layers see a window only: transformers 5 lists them, before there were a pattern (gemma3) and a first layer
+  // (qwen). Qwen's files name a window that is off unless they say otherwise.
   void translate_window() {
-    const auto window = text_.integer("sliding_window");
-    if (!window || !text_.boolean("use_sliding_window").value_or(true)) return;
+    const bool qwen = out_.architecture.starts_with("qwen");
+    auto window = text_.integer("sliding_window");
+    if (!window && !text_.says_null("sliding_window")) {
+      if (out_.architecture == "gemma3" || out_.architecture == "mistral") window = 4096;
+    }
+    if (!window || !text_.boolean("use_sliding_window").value_or(!qwen)) return;
     put("attention.sliding_window", *window);
-    if (const auto pattern = text_.integer("sliding_window_pattern")) put("attention.sliding_window_pattern", *pattern);
+    if (const json* types = text_.find("layer_types")) {
+      put("attention.sliding_window_pattern", local_layers(*types));
+    } else if (const auto pattern = text_.integer("sliding_window_pattern")) {
+      put("attention.sliding_window_pattern", *pattern);
+    } else if (qwen) {
+      const int64_t first = text_.integer("max_window_layers").value_or(28), layers = required("num_hidden_layers");
+      if (layers < 1 || layers > static_cast<int64_t>(kMostLayers))
+        text_.wrong("num_hidden_layers", "between 1 and 1024", json(layers));
+      std::vector<bool> local;
+      for (int64_t i = 0; i < layers; ++i) local.push_back(i >= first);
+      put("attention.sliding_window_pattern", std::move(local));
+    }
+  }
+
+  std::vector<bool> local_layers(const json& types) const {
+    if (!types.is_array() || types.size() > kMostLayers) text_.wrong("layer_types", "a list of layers", types);
+    std::vector<bool> local;
+    for (const json& type : types) {
+      if (type != "sliding_attention" && type != "full_attention") {
+        text_.wrong("layer_types", "a list of \"full_attention\" and \"sliding_attention\"", types);
+      }
+      local.push_back(type == "sliding_attention");
+    }
+    return local;
   }
 
   // transformers 5 writes `rope_parameters`, for gemma3 one for each kind of layer; before, `rope_scaling` beside
@@ -237,13 +305,22 @@ class Translator {
     return *value;
   }
 
+  // Source: transformers' modeling_rope_utils.
   void translate_yarn(const Fields& rope) {
     auto original = rope.integer("original_max_position_embeddings");
     if (!original) original = text_.integer("original_max_position_embeddings");
     if (!original) original = text_.integer("max_position_embeddings");
     put_if("rope.scaling.original_context_length", original);
     put_if("rope.scaling.yarn_ext_factor", rope.real("extrapolation_factor"));
-    put_if("rope.scaling.yarn_attn_factor", rope.real("attention_factor"));
+    auto magnitude = rope.real("attention_factor");
+    const double one = rope.real("mscale").value_or(0), all = rope.real("mscale_all_dim").value_or(0);
+    if (!magnitude && one != 0 && all != 0) {
+      const double factor = positive(rope, "factor");
+      const auto grown = [&](double by) { return factor <= 1 ? 1.0 : 0.1 * by * std::log(factor) + 1.0; };
+      magnitude = grown(one) / grown(all);
+    }
+    put_if("rope.scaling.yarn_attn_factor", magnitude);
+    if (const auto whole = rope.boolean("truncate")) out_.metadata["carronade.rope.yarn_truncate"] = *whole;
     put_if("rope.scaling.yarn_beta_fast", rope.real("beta_fast"));
     put_if("rope.scaling.yarn_beta_slow", rope.real("beta_slow"));
   }
@@ -274,6 +351,12 @@ class Translator {
 
   void translate_bert() {
     put("attention.layer_norm_epsilon", text_.real("layer_norm_eps").value_or(1e-12));
+    check_activation("hidden_act", "gelu");
+    const auto positions = text_.text("position_embedding_type");
+    if (positions && *positions != "absolute") {
+      text_.unsupported(
+          fmt::format("bert with \"position_embedding_type\" {} is not supported; absolute is", printable(*positions)));
+    }
     put("attention.causal", false);
     out_.metadata["tokenizer.ggml.token_type_count"] = text_.integer("type_vocab_size").value_or(2);
   }

@@ -300,7 +300,7 @@ TEST(PublishedConfig, GemmaAndMistralAndBert) {
   EXPECT_EQ(std::get<int64_t>(g.metadata.at("gemma3.attention.sliding_window")), 512);
   json mistral = llama_config();
   mistral["model_type"] = "mistral";
-  EXPECT_EQ(translate(mistral).architecture, "llama");
+  EXPECT_EQ(translate(mistral).architecture, "mistral");
   json qwen = llama_config();
   qwen["model_type"] = "qwen2";
   qwen["sliding_window"] = 4096;

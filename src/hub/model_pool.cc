@@ -54,6 +54,10 @@ std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::file
   const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(path);
   // What is quick and may fail comes before the weights.
   const ModelConfig config = read_model_config(*checkpoint);
+  if (config.encoder) {
+    throw_error(ErrorCode::kUnsupported, "{}: a {} model makes vectors of texts; it cannot write text", path.string(),
+                config.architecture);
+  }
   loaded->tokenizer = Tokenizer::create(checkpoint->tokenizer_data());
   if (loaded->tokenizer->vocabulary_size() > config.vocabulary) {
     throw_error(ErrorCode::kCorruptFile, "{}: the tokenizer has {} tokens, but the model {}", path.string(),

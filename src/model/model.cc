@@ -1,12 +1,12 @@
 #include "model/model.h"
 
 #include "base/error.h"
-#include "model/decoder.h"
+#include "model/architecture.h"
 
 namespace carronade {
 namespace {
 
-const Architecture* const kArchitectures[] = {&kQwen2, &kLlama};
+const Architecture* const kArchitectures[] = {&kQwen2, &kQwen3, &kLlama, &kMistral, &kGemma3, &kBert};
 
 const Architecture& find_architecture(const Checkpoint& checkpoint) {
   const std::string name = checkpoint.architecture();
@@ -32,11 +32,12 @@ ModelConfig read_model_config(const Checkpoint& checkpoint) {
 }
 
 std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress) {
-  return load_decoder(find_architecture(checkpoint), checkpoint, backend, progress);
+  const Architecture& architecture = find_architecture(checkpoint);
+  return architecture.load(architecture.read_config(checkpoint), checkpoint, backend, progress);
 }
 
 KvLayout Model::kv_layout(DType dtype) const {
-  return {.layers = config().layers,
+  return {.layers = config().encoder ? 1 : config().layers,
           .kv_heads = config().attention.kv_heads,
           .head_dim = config().attention.head_dim,
           .dtype = dtype};

@@ -6,8 +6,13 @@ namespace carronade {
 
 const Architecture kQwen2{
     .name = "qwen2",
-    .read_config = [](const Checkpoint& checkpoint) { return read_decoder_config(checkpoint, Rope::Pairing::kHalves); },
-    .qkv_bias = true,
+    .read_config =
+        [](const Checkpoint& checkpoint) {
+          ModelConfig config = read_decoder_config(checkpoint, {});
+          config.qkv_bias = true;
+          return config;
+        },
+    .load = load_decoder,
 };
 
 }  // namespace carronade

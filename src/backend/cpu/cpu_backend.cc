@@ -1,6 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cassert>
 #include <cmath>
 #include <cstdlib>
@@ -26,6 +27,7 @@ namespace cpu {
 CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
     : kernels_(kernels),
       float_activations_(options.float_activations),
+      float_weights_(options.float_weights),
       team_(options.threads > 0 ? options.threads : usable_cpus()),
       panels_(memory_in_use_),
       projected_(memory_in_use_),
@@ -52,6 +54,8 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
     throw_error(ErrorCode::kUnsupported, "weight {}: {} bytes do not make [{}, {}] of {}", source.name,
                 source.bytes.size(), source.rows, source.columns, info(source.dtype).name);
   }
+  const bool converts = float_weights_ && is_float(source.dtype) && source.dtype != *float_weights_;
+  if (converts && use != WeightUse::kVector) return load_converted(source, *float_weights_, use);
   auto weight = std::make_unique<CpuWeight>(source.rows, source.columns, use, source.dtype, memory_in_use_);
   if (use == WeightUse::kVector) {
     weight->memory = arena_.allocate(static_cast<size_t>(source.rows * source.columns) * sizeof(float));
@@ -95,6 +99,22 @@ void CpuBackend::reserve(int max_rows, int max_outputs, int vocabulary) {
   vocabulary_ = vocabulary;
   logits_stride_ = (vocabulary + 15) / 16 * 16;
   logits_.ensure(static_cast<size_t>(max_outputs) * static_cast<size_t>(logits_stride_));
+}
+
+WeightHandle CpuBackend::load_converted(const WeightSource& source, DType dtype, WeightUse use) {
+  const size_t from = row_bytes(source.dtype, source.columns), to = row_bytes(dtype, source.columns);
+  std::vector<std::byte> bytes(to * static_cast<size_t>(source.rows));
+  std::atomic<bool> fits{true};
+  team_.run(source.rows, 16, [&](int64_t begin, int64_t end, int) {
+    const bool done = convert_floats(source.dtype, source.bytes.data() + from * static_cast<size_t>(begin), dtype,
+                                     bytes.data() + to * static_cast<size_t>(begin), (end - begin) * source.columns);
+    if (!done) fits = false;
+  });
+  if (!fits) {
+    throw_error(ErrorCode::kUnsupported, "weight {} has numbers that {} cannot hold; leave it as {}", source.name,
+                info(dtype).name, info(source.dtype).name);
+  }
+  return load_weight({source.name, dtype, source.rows, source.columns, bytes}, use);
 }
 
 void CpuBackend::load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b,

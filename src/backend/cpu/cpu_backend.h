@@ -40,7 +40,9 @@ class CpuBackend final : public Backend {
 
   void begin_step(const Batch& batch) override;
   void embed(const Weight& table, float scale, Activation& x) override;
+  void add_positions(const Weight& table, Activation& x) override;
   void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) override;
+  void layer_norm(Activation& x, const Weight& weight, const Weight& bias, float epsilon, Activation& out) override;
   void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
               Activation& out) override;
   void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope,
@@ -49,6 +51,7 @@ class CpuBackend final : public Backend {
                        Activation& out) override;
   void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
                  Activation& out) override;
+  void mlp(const Activation& in, const Weight& up, const Weight* bias, Activation& out) override;
   void logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) override;
   void pooled(const Activation& x, const Weight* norm, float epsilon, Pooling pooling) override;
   void apply_mask(int output, std::span<const uint32_t> mask) override;
@@ -84,6 +87,7 @@ class CpuBackend final : public Backend {
   void prepare_operand(CpuActivation& out);
 
   // cpu_linear.cc
+  WeightHandle load_converted(const WeightSource& source, DType dtype, WeightUse use);
   bool runs_on_int8(const CpuWeight& weight) const { return is_integer(weight.layout) && !float_activations_; }
   void compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
                      int worker, float* y);
@@ -115,6 +119,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   uint64_t memory_in_use_ = 0;
   bool float_activations_;
+  std::optional<DType> float_weights_;
   bool wants_int8_ = false, wants_floats_ = false;  // forms that some loaded weight or adapter reads operands in
   Arena arena_;
   ThreadTeam team_;
@@ -133,7 +138,7 @@ class CpuBackend final : public Backend {
   // Scratch of a step.
   Buffer<float> panels_;       // [threads][widest K][16]: an integer panel as floats (float activations)
   Buffer<float> projected_;    // [rows, (heads + 2 kv_heads) * head_dim]
-  Buffer<float> gates_, ups_;  // [rows, ffn], with adapters only
+  Buffer<float> gates_, ups_;  // [rows, ffn], with adapters or without a gate only
   Buffer<float> low_rank_;     // [rows, rank]
   Buffer<float> logits_;       // [outputs, vocabulary rounded up]
   Buffer<float> pooled_;       // [sequences, hidden]

@@ -188,6 +188,22 @@ TEST_P(CpuBackendTest, FloatActivationsGiveTheReferencesLogits) {
   }
 }
 
+TEST_P(CpuBackendTest, FloatWeightsAreHeldAsAsked) {
+  const Conversation talk(1, 20);
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    const auto backend = make();
+    const auto converting = make_cpu_backend({.threads = 2, .isa = GetParam(), .float_weights = dtype});
+    Transformer model(*backend, dtype, dtype), converted(*converting, DType::kF32, DType::kF32);
+    EXPECT_EQ(backend->memory_in_use(), converting->memory_in_use());
+    EXPECT_EQ(logits_of(model, *backend, {{&talk, 0, 20}}), logits_of(converted, *converting, {{&talk, 0, 20}}));
+  }
+  const std::vector<float> large(64, 1e6f);
+  const auto backend = make_cpu_backend({.isa = GetParam(), .float_weights = DType::kF16});
+  const WeightSource source{"large", DType::kF32, 1, 64, std::as_bytes(std::span(large))};
+  EXPECT_THROW(backend->load_weight(source, WeightUse::kLinear), Error);
+  EXPECT_NO_THROW(backend->load_weight(source, WeightUse::kVector));  // norms and biases stay float
+}
+
 TEST_P(CpuBackendTest, Int8ActivationsStayCloseToTheReference) {
   const Conversation talk(1, 40);
   for (const auto& [wide, narrow] : kTypes) {

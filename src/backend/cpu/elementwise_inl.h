@@ -87,6 +87,59 @@ void rms_norm_row(const float* x, const float* weight, float epsilon, int64_t n,
   if (i < n) store_some(out + i, V::mul(V::mul(load_some(x + i, n - i), scale), load_some(weight + i, n - i)), n - i);
 }
 
+// Two passes: the mean, then the squares of what is left, so that a mean far from zero costs no precision.
+void layer_norm_row(float* x, const float* weight, const float* bias, float epsilon, int64_t n) {
+  const auto part = [&](const float* p, int64_t i) CARRONADE_LAMBDA_INLINE {
+    return i + V::kLanes <= n ? V::load_float(p + i) : load_some(p + i, n - i);
+  };
+  V::F sums[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  int64_t i = 0;
+  for (; i + 4 * V::kLanes <= n; i += 4 * V::kLanes) {
+    for (int u = 0; u < 4; ++u) sums[u] = V::add(sums[u], V::load_float(x + i + u * V::kLanes));
+  }
+  for (; i < n; i += V::kLanes) sums[0] = V::add(sums[0], part(x, i));
+  const float total = sum_lanes(V::add(V::add(sums[0], sums[1]), V::add(sums[2], sums[3])));
+  const V::F mean = V::set(total / static_cast<float>(n));
+  V::F squares = V::zero();
+  for (i = 0; i < n; i += V::kLanes) {
+    V::F difference = V::sub(part(x, i), mean);
+    if (i + V::kLanes <= n) {
+      V::store_float(x + i, difference);
+    } else {
+      store_some(x + i, difference, n - i);
+      difference = load_some(x + i, n - i);  // zero beyond the end
+    }
+    squares = V::fma(difference, difference, squares);
+  }
+  const V::F scale = V::set(1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon));
+  for (i = 0; i < n; i += V::kLanes) {
+    const V::F y = V::fma(V::mul(part(x, i), scale), part(weight, i), part(bias, i));
+    if (i + V::kLanes <= n)
+      V::store_float(x + i, y);
+    else
+      store_some(x + i, y, n - i);
+  }
+}
+
+// x Φ(x) = max(x, 0) - |x| erfc(|x| / √2) / 2. Source of erfc: Abramowitz & Stegun, 7.1.26 (within 1.5e-7).
+CARRONADE_INLINE V::F gelu(V::F x) {
+  const V::F z = V::mul(V::abs(x), V::set(0.70710678f));
+  const V::F t = V::div(V::set(1.0f), V::fma(z, V::set(0.3275911f), V::set(1.0f)));
+  V::F p = V::set(1.061405429f);
+  p = V::fma(p, t, V::set(-1.453152027f));
+  p = V::fma(p, t, V::set(1.421413741f));
+  p = V::fma(p, t, V::set(-0.284496736f));
+  p = V::fma(p, t, V::set(0.254829592f));
+  const V::F erfc = V::mul(V::mul(p, t), exp(V::negate(V::mul(z, z))));
+  return V::sub(V::max(V::zero(), x), V::mul(V::mul(V::abs(x), V::set(0.5f)), erfc));
+}
+
+void gelu_row(float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) V::store_float(x + i, gelu(V::load_float(x + i)));
+  if (i < n) store_some(x + i, gelu(load_some(x + i, n - i)), n - i);
+}
+
 CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, float* sum, int16_t* half_sum) {
   constexpr int kParts = 32 / V::kLanes;
   V::F largest = V::zero(), poison = V::zero();

@@ -81,6 +81,10 @@ struct Kernels {
   void (*quantize_row)(const float* x, int64_t n, const QuantizedRows& row);
   // out = x / sqrt(mean(x²) + epsilon) * weight; out may be x.
   void (*rms_norm_row)(const float* x, const float* weight, float epsilon, int64_t n, float* out);
+  // x = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias.
+  void (*layer_norm_row)(float* x, const float* weight, const float* bias, float epsilon, int64_t n);
+  // x = x Φ(x): gelu in its exact form, within 1.5e-7 |x|.
+  void (*gelu_row)(float* x, int64_t n);
   // gate = silu(gate) * up, or gelu in its tanh form.
   void (*silu_mul)(float* gate, const float* up, int64_t n);
   void (*gelu_mul)(float* gate, const float* up, int64_t n);

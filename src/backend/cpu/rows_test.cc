@@ -75,6 +75,44 @@ TEST_P(RowsTest, RmsNorm) {
   }
 }
 
+TEST_P(RowsTest, LayerNorm) {
+  for (const int64_t n : {1, 7, 64, 100, 384, 1030}) {
+    for (const float shift : {0.0f, 300.0f}) {  // a mean far from zero must not cost the variance
+      std::vector<float> x = random_floats(static_cast<size_t>(n), 3, 5.0f);
+      for (float& value : x) value += shift;
+      const std::vector<float> w = random_floats(static_cast<size_t>(n), 4),
+                               b = random_floats(static_cast<size_t>(n), 5);
+      std::vector<float> y = x;
+      kernels().layer_norm_row(y.data(), w.data(), b.data(), 1e-5f, n);
+      double mean = 0, variance = 0;
+      for (const float value : x) mean += static_cast<double>(value) / static_cast<double>(n);
+      for (const float value : x) variance += std::pow(static_cast<double>(value) - mean, 2) / static_cast<double>(n);
+      const double scale = 1 / std::sqrt(variance + 1e-5);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double exact =
+            (static_cast<double>(x[i]) - mean) * scale * static_cast<double>(w[i]) + static_cast<double>(b[i]);
+        ASSERT_NEAR(y[i], exact, 2e-6 + (shift > 0 ? 2e-4 : 2e-6) * std::fabs(exact)) << n << ' ' << shift;
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, ExactGelu) {
+  std::vector<float> x;
+  for (float v = -120; v <= 120; v += 0.37f) x.push_back(v * v * v / 14400.0f);  // dense near zero
+  x.push_back(0.0f);
+  std::vector<float> y = x;
+  kernels().gelu_row(y.data(), static_cast<int64_t>(y.size()));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double v = static_cast<double>(x[i]), exact = 0.5 * v * std::erfc(-v / std::sqrt(2.0));
+    ASSERT_NEAR(y[i], exact, 2.5e-7 * std::fabs(v)) << v;
+  }
+  float nan[2] = {std::numeric_limits<float>::quiet_NaN(), 1.0f};
+  kernels().gelu_row(nan, 2);
+  EXPECT_TRUE(std::isnan(nan[0]));
+  EXPECT_NEAR(nan[1], 0.8413447f, 1e-6);
+}
+
 TEST_P(RowsTest, Activations) {
   std::vector<float> gate, up;
   for (float x = -120; x <= 120; x += 0.37f) {

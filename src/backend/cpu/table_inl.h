@@ -20,6 +20,8 @@ constexpr Kernels make_table(const char* name) {
   table.attention[static_cast<int>(KvFormat::kQ8_0)] = attend<QuantizedKv>;
   table.quantize_row = quantize_row;
   table.rms_norm_row = rms_norm_row;
+  table.layer_norm_row = layer_norm_row;
+  table.gelu_row = gelu_row;
   table.silu_mul = activate_and_multiply<false>;
   table.gelu_mul = activate_and_multiply<true>;
   table.merge_partial = merge_partial;

@@ -155,6 +155,21 @@ void ReferenceBackend::embed(const Weight& table, float scale, Activation& x) {
   }
 }
 
+void ReferenceBackend::add_positions(const Weight& table, Activation& x) {
+  const ReferenceWeight& weights = cast(table);
+  ReferenceActivation& out = prepare(x);
+  const Access access{&weights.memory, &out.memory};
+  const size_t bytes = row_bytes(weights.dtype, weights.columns());
+  std::vector<float> learned(static_cast<size_t>(weights.columns()));
+  for (const int r : rows_) {
+    const int position = batch_->positions[static_cast<size_t>(r)];
+    assert(position >= 0 && position < weights.rows());
+    dequantize(weights.dtype, weights.memory.bytes() + static_cast<size_t>(position) * bytes, learned.data(),
+               weights.columns());
+    for (size_t i = 0; i < learned.size(); ++i) out.row(r)[i] += learned[i];
+  }
+}
+
 void ReferenceBackend::rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate,
                                 Activation& out) {
   const ReferenceActivation& in = cast(x);
@@ -166,6 +181,25 @@ void ReferenceBackend::rms_norm(const Activation& x, const Weight& weight, float
   for (const int r : rows_) {
     normalize(in.row(r), gains.data(), n, epsilon, normalized.data());
     for (size_t i = 0; i < n; ++i) result.row(r)[i] = accumulate ? result.row(r)[i] + normalized[i] : normalized[i];
+  }
+}
+
+// Source: Layer Normalization (Ba et al. 2016), section 3.
+void ReferenceBackend::layer_norm(Activation& x, const Weight& weight, const Weight& bias, float epsilon,
+                                  Activation& out) {
+  ReferenceActivation& residual = prepare(x);
+  ReferenceActivation& result = prepare(out);
+  const Access access{&residual.memory, memory_of(&weight), memory_of(&bias), &result.memory};
+  const std::vector<float> gains = vector_of(weight), offsets = vector_of(bias);
+  const auto n = gains.size();
+  for (const int r : rows_) {
+    float* row = residual.row(r);
+    double mean = 0, variance = 0;
+    for (size_t i = 0; i < n; ++i) mean += row[i] / static_cast<double>(n);
+    for (size_t i = 0; i < n; ++i) variance += (row[i] - mean) * (row[i] - mean) / static_cast<double>(n);
+    const double scale = 1.0 / std::sqrt(variance + epsilon);
+    for (size_t i = 0; i < n; ++i) row[i] = static_cast<float>((row[i] - mean) * scale * gains[i] + offsets[i]);
+    std::copy_n(row, n, result.row(r));
   }
 }
 
@@ -277,6 +311,19 @@ void ReferenceBackend::gated_mlp(const Activation& in, const Weight& gate, const
   const std::vector<float> ups = multiply(cast(in).row(0), rows_, up);
   for (size_t i = 0; i < gates.size(); ++i)
     result.memory.floats()[i] = static_cast<float>(activate(gates[i], activation) * ups[i]);
+}
+
+// Source of the activation: Hendrycks & Gimpel 2016, its exact form.
+void ReferenceBackend::mlp(const Activation& in, const Weight& up, const Weight* bias, Activation& out) {
+  ReferenceActivation& result = prepare(out);
+  const Access access{&cast(in).memory, memory_of(&up), memory_of(bias), &result.memory};
+  const std::vector<float> ups = multiply(cast(in).row(0), rows_, up);
+  const auto n = static_cast<size_t>(up.rows());
+  const std::vector<float> offset = bias ? vector_of(*bias) : std::vector<float>(n);
+  for (size_t i = 0; i < ups.size(); ++i) {
+    const double x = static_cast<double>(ups[i]) + offset[i % n];
+    result.memory.floats()[i] = static_cast<float>(0.5 * x * std::erfc(-x / std::sqrt(2.0)));
+  }
 }
 
 void ReferenceBackend::logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head,

@@ -43,7 +43,9 @@ class ReferenceBackend final : public Backend {
 
   void begin_step(const Batch& batch) override;
   void embed(const Weight& table, float scale, Activation& x) override;
+  void add_positions(const Weight& table, Activation& x) override;
   void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) override;
+  void layer_norm(Activation& x, const Weight& weight, const Weight& bias, float epsilon, Activation& out) override;
   void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
               Activation& out) override;
   void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope,
@@ -52,6 +54,7 @@ class ReferenceBackend final : public Backend {
                        Activation& out) override;
   void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
                  Activation& out) override;
+  void mlp(const Activation& in, const Weight& up, const Weight* bias, Activation& out) override;
   void logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) override;
   void pooled(const Activation& x, const Weight* norm, float epsilon, Pooling pooling) override;
   void apply_mask(int output, std::span<const uint32_t> mask) override;

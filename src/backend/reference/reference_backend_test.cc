@@ -111,6 +111,36 @@ TEST_F(ReferenceBackendTest, RmsNormDividesByTheRootOfTheMeanSquare) {
   expect_near(rows_of(step.batch, *out), {3 / 5.0f, 8 / 5.0f});
 }
 
+TEST_F(ReferenceBackendTest, AddPositionsLooksUpWhereARowStands) {
+  const Step step(2, 1);  // positions 1 and 2
+  const auto x = filled(step.batch, 2, {1, 2, 3, 4});
+  backend_->add_positions(*weight(3, 2, {100, 100, 10, 20, 30, 40}), *x);
+  expect_near(rows_of(step.batch, *x), {11, 22, 33, 44});
+}
+
+TEST_F(ReferenceBackendTest, LayerNormCentresScalesAndShiftsBothOutputs) {
+  const Step step(2);
+  const auto x = filled(step.batch, 2, {1, 5, -3, -3});  // means 3 and -3, variances 4 and 0
+  const auto gains = weight(1, 2, {1, 2}), offsets = weight(1, 2, {0.5f, -0.5f});
+  const auto out = activation(2, ActivationUse::kOperand);
+  backend_->layer_norm(*x, *gains, *offsets, 5.0f, *out);  // sqrt(4 + 5) = 3
+  const Floats expected = {-2 / 3.0f + 0.5f, 4 / 3.0f - 0.5f, 0.5f, -0.5f};
+  expect_near(rows_of(step.batch, *x), expected);
+  expect_near(rows_of(step.batch, *out), expected);
+}
+
+TEST_F(ReferenceBackendTest, MlpAppliesTheExactGelu) {
+  const Step step(1);
+  const auto x = filled(step.batch, 2, {1, -2});
+  const auto up = weight(3, 2, {1, 0, 0, 1, 1, 1});
+  const auto bias = weight(1, 3, {0, 1, 1});
+  const auto out = activation(3, ActivationUse::kOperand);
+  backend_->mlp(*x, *up, bias.get(), *out);  // of 1, -1, 0: x Φ(x)
+  expect_near(rows_of(step.batch, *out), {0.8413447f, -0.1586553f, 0.0f});
+  backend_->mlp(*x, *up, nullptr, *out);  // of 1, -2, -1
+  expect_near(rows_of(step.batch, *out), {0.8413447f, -0.0455003f, -0.1586553f});
+}
+
 TEST_F(ReferenceBackendTest, LinearMultipliesAddsBiasAndAccumulates) {
   const Step step(2);
   const auto x = filled(step.batch, 2, {1, 2, 3, 4});
