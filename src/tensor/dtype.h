@@ -53,6 +53,13 @@ void dequantize(DType dtype, const std::byte* source, float* destination, int64_
 // Q5_1 and the K types (simple scale search; used by tests and `quantize`). Throws Error{kUnsupported} for the others.
 void quantize(DType dtype, const float* source, std::byte* destination, int64_t count);
 
+// F32, F16 or BF16: one number an element, no blocks.
+inline bool is_float(DType dtype) { return info(dtype).block_elements == 1; }
+
+// From one float format to another. False, with `to` half written, when a finite value has no finite one in the other
+// format (F16 ends at 65504). `from` may be unaligned.
+bool convert_floats(DType from_type, const std::byte* from, DType to_type, std::byte* to, int64_t count);
+
 float half_to_float(uint16_t half);
 uint16_t float_to_half(float value);  // round to nearest even
 float bfloat16_to_float(uint16_t value);

@@ -237,6 +237,28 @@ TEST(Quantize, ZerosConstantsAndWhatIsNotANumberDoNoHarm) {
   }
 }
 
+TEST(ConvertFloats, RoundsAndSaysWhatDoesNotFit) {
+  const std::vector<float> values = {0.0f, -1.5f, 65504.0f, 1e-8f, INFINITY, 3.14159f};
+  std::vector<std::byte> wide(1 + 4 * values.size()), half(2 * values.size()), bfloat(2 * values.size());
+  std::memcpy(wide.data() + 1, values.data(), 4 * values.size());  // unaligned
+  ASSERT_TRUE(convert_floats(DType::kF32, wide.data() + 1, DType::kF16, half.data(), 6));
+  ASSERT_TRUE(convert_floats(DType::kF32, wide.data() + 1, DType::kBF16, bfloat.data(), 6));
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, half.data() + 2 * i, 2);
+    EXPECT_EQ(bits, float_to_half(values[i]));
+    std::memcpy(&bits, bfloat.data() + 2 * i, 2);
+    EXPECT_EQ(bits, float_to_bfloat16(values[i]));
+  }
+  std::vector<float> many(3000, 1.0f);
+  many[2999] = -65536.0f;
+  std::vector<std::byte> out(6000);
+  EXPECT_FALSE(
+      convert_floats(DType::kF32, reinterpret_cast<const std::byte*>(many.data()), DType::kF16, out.data(), 3000));
+  EXPECT_TRUE(
+      convert_floats(DType::kF32, reinterpret_cast<const std::byte*>(many.data()), DType::kBF16, out.data(), 3000));
+}
+
 TEST(Quantize, AFormatWithoutQuantizerIsNamed) {
   const std::vector<float> x(256);
   std::vector<std::byte> blocks(256);
