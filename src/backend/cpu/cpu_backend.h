@@ -89,8 +89,9 @@ class CpuBackend final : public Backend {
   // cpu_linear.cc
   WeightHandle load_converted(const WeightSource& source, DType dtype, WeightUse use);
   bool runs_on_int8(const CpuWeight& weight) const { return is_integer(weight.layout) && !float_activations_; }
+  // `unpacked`: the worker's last call was for this panel too, so that its floats are still there.
   void compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
-                     int worker, float* y);
+                     int worker, bool unpacked, float* y);
   template <typename Finish>
   void multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows, Finish&& finish);
   void multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate,

@@ -29,7 +29,7 @@ void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bo
 }  // namespace
 
 void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
-                               int worker, float* y) {
+                               int worker, bool unpacked, float* y) {
   const std::byte* data = weight.panel(panel);
   if (runs_on_int8(weight)) {
     kernels_.matmul[static_cast<int>(weight.layout)](data, in.quantized().row(first), columns, y);
@@ -39,7 +39,7 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
   if (is_integer(layout)) {  // float activations: the panel's exact values
     float* values =
         panels_.data() + static_cast<size_t>(worker) * (panels_.size() / static_cast<size_t>(team_.threads()));
-    for (int64_t step = 0; step * kStepColumns < weight.columns(); ++step) {
+    for (int64_t step = 0; !unpacked && step * kStepColumns < weight.columns(); ++step) {
       unpack_step(layout, data, weight.columns(), step, values + step * kStepColumns * kPanelRows);
     }
     data = reinterpret_cast<const std::byte*>(values);
@@ -61,18 +61,22 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
   }
   if (widest > 0)
     panels_.ensure(static_cast<size_t>(team_.threads()) * static_cast<size_t>(whole_groups(widest)) * kPanelRows);
-  // A tile of rows stays in L2 while the panels pass by.
-  const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns;
-  team_.run(tiles * panels, grain_of(tiles * panels, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
+  // A tile of rows stays in L2 while the panels pass by; but unpacking a panel to floats takes longer than multiplying
+  // a tile by it, so then all tiles pass by the panel.
+  const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns, at_once = widest > 0 && tiles > 0 ? tiles : 1;
+  const int64_t items = tiles / at_once * panels;
+  team_.run(items, grain_of(items, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float y[kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
-      const int first = static_cast<int>(item / panels) * kTileColumns;
+      const int64_t first_tile = item / panels * at_once;
       int64_t panel = item % panels;
       size_t w = 0;
       while (panel >= weights[w]->panels()) panel -= weights[w++]->panels();
-      const int columns = std::min(kTileColumns, rows - first);
-      compute_panel(*weights[w], panel, in, first, columns, worker, y);
-      finish(w, PanelOutput{panel, first, columns, y});
+      for (int64_t tile = first_tile; tile < first_tile + at_once; ++tile) {
+        const int first = static_cast<int>(tile) * kTileColumns, columns = std::min(kTileColumns, rows - first);
+        compute_panel(*weights[w], panel, in, first, columns, worker, tile > first_tile, y);
+        finish(w, PanelOutput{panel, first, columns, y});
+      }
     }
   });
 }
@@ -117,8 +121,8 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
       const int64_t group = item % groups;
       const int halves = 2 * group + 1 < g.panels() ? 2 : 1;
       for (int h = 0; h < halves; ++h) {
-        compute_panel(g, 2 * group + h, x, first, columns, worker, gates[h]);
-        compute_panel(u, 2 * group + h, x, first, columns, worker, ups[h]);
+        compute_panel(g, 2 * group + h, x, first, columns, worker, false, gates[h]);
+        compute_panel(u, 2 * group + h, x, first, columns, worker, false, ups[h]);
       }
       const int width = static_cast<int>(std::min<int64_t>(kStepColumns, g.rows() - group * kStepColumns));
       for (int c = 0; c < columns; ++c) {
