@@ -40,7 +40,7 @@ struct EvalFlags {
   int context = 0, chunk = 128, threads = 0;
   size_t positions = 0;
   std::optional<int> logprobs;
-  bool float_activations = false, json = false;
+  bool float_activations = false, json = false, embed = false;
 };
 
 // ---- What is read
@@ -72,10 +72,15 @@ Input read_input(const EvalFlags& flags, const Checkpoint& checkpoint, const Mod
                   config.context_length);
     }
     const auto tokenizer = Tokenizer::create(checkpoint.tokenizer_data());
+    if (flags.embed) {
+      input.sequences = split_lines(*tokenizer, read_text(flags.text));
+      return input;
+    }
     const int context = flags.context > 0 ? flags.context : std::min(config.context_length, kContext);
     input.sequences = cut_text(*tokenizer, read_text(flags.text), context);
   }
-  if (input.sequences.empty()) throw Error(ErrorCode::kInvalidArgument, "there is nothing to evaluate: no two tokens");
+  if (input.sequences.empty() && !flags.embed)
+    throw Error(ErrorCode::kInvalidArgument, "there is nothing to evaluate: no two tokens");
   return input;
 }
 
@@ -192,6 +197,18 @@ class Judge {
   size_t done_ = 0, total_ = 0;
 };
 
+// A JSON line for each sequence. Nine digits are a float, exactly.
+void print_vectors(const Input& input, Model& model, Backend& backend, DType kv_dtype) {
+  fmt::memory_buffer out;
+  embed(model, backend, input.sequences, kv_dtype, [&](size_t sequence, std::span<const float> vector) {
+    out.clear();
+    fmt::format_to(std::back_inserter(out), R"({{"sequence":{},"tokens":{},"embedding":[{:.9g}]}})", sequence,
+                   input.sequences[sequence].size(), fmt::join(vector, ","));
+    out.push_back('\n');
+    std::fwrite(out.data(), 1, out.size(), stdout);
+  });
+}
+
 struct Report {
   std::string model, kv_dtype;
   DeviceInfo device;
@@ -261,6 +278,11 @@ void run_eval(const EvalFlags& flags) {
     PercentLine line("Loading");
     model = Model::load(*checkpoint, *backend, [&](uint64_t done, uint64_t total) { line.show(done, total); });
   }
+  if (flags.embed) return print_vectors(input, *model, *backend, kv_dtype);
+  if (model->config().encoder) {
+    throw_error(ErrorCode::kUnsupported, "a {} model makes vectors of texts (--embed) and predicts no tokens",
+                model->config().architecture);
+  }
   EvaluationOptions options{.chunk = flags.chunk, .kv_dtype = kv_dtype, .top = flags.logprobs.value_or(0)};
   if (input.golden) options.top = std::max(options.top, 1);
   options.top = std::min(options.top, model->config().vocabulary);
@@ -289,6 +311,8 @@ taken for a control token; one longer than --context is cut, and each piece begi
   perplexity          e to the mean surprise (-log p) of the tokens that came, with the standard error of that mean
   --logprobs K        prints {"sequence", "position", "token", "logprob", "top": [[token, logprob] …], "rest"} for each token, in natural
                       logarithms; rest: of all tokens that are not in top together (null: there are none)
+  --embed             prints {"sequence", "tokens", "embedding"} for each sequence instead: one vector, pooled as the model's files say, not
+                      normalized. Of a text each line is a sequence
   --compare GOLDEN    holds the model against answers of an oracle to the sequences in that file (tests/golden/fidelity has some): the divergence
                       KL(oracle ‖ model) over its listed tokens and one bin for the others, how often both prefer the same token, and
                       the ratio of their perplexities
@@ -327,10 +351,17 @@ void add_eval_command(CLI::App& app) {
       app.add_subcommand("eval", "Measure how well a model predicts a text, or how close it is to an oracle");
   command->footer(kMeaning);
   add_input_options(*command, *flags);
-  command->add_option("--logprobs", flags->logprobs, "Print a JSON line for each token, with the K most probable ones")
-      ->type_name("K")
-      ->check(CLI::Range(0, 1 << 20));
-  command->add_flag("--json", flags->json, "The summary as one JSON object on standard output, its last line");
+  CLI::Option* logprobs =
+      command
+          ->add_option("--logprobs", flags->logprobs, "Print a JSON line for each token, with the K most probable ones")
+          ->type_name("K")
+          ->check(CLI::Range(0, 1 << 20));
+  CLI::Option* json =
+      command->add_flag("--json", flags->json, "The summary as one JSON object on standard output, its last line");
+  command->add_flag("--embed", flags->embed, "Print a JSON line with the vector of each sequence (embedding models)")
+      ->excludes(logprobs)
+      ->excludes(json)
+      ->excludes(command->get_option("--compare"));
   command->add_option("--kv-cache-dtype", flags->kv_dtype, kKvCacheDtypeHelp);
   command->add_flag("--float-activations", flags->float_activations,
                     "Keep activations in float instead of 8 bits (slow; for comparisons)");

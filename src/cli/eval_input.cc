@@ -68,6 +68,18 @@ std::vector<std::vector<TokenId>> cut_text(const Tokenizer& tokenizer, std::stri
   return sequences;
 }
 
+std::vector<std::vector<TokenId>> split_lines(const Tokenizer& tokenizer, std::string_view text) {
+  std::vector<std::vector<TokenId>> sequences;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    at = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    sequences.push_back(tokenizer.encode(line, {.add_special = true}));
+  }
+  return sequences;
+}
+
 void shorten(std::vector<std::vector<TokenId>>& sequences, size_t positions) {
   // The longest share that keeps within: what short sequences leave over goes to the others.
   const auto total = [&](size_t share) {

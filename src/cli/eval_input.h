@@ -17,6 +17,9 @@ std::vector<std::vector<TokenId>> parse_token_sequences(std::string_view json, c
 // begin token where its files say so; a last piece of one token is left out.
 std::vector<std::vector<TokenId>> cut_text(const Tokenizer& tokenizer, std::string_view text, int context);
 
+// Each line that is not empty is a text of its own, with the tokens around it that the model's files want.
+std::vector<std::vector<TokenId>> split_lines(const Tokenizer& tokenizer, std::string_view text);
+
 // Of each sequence the same share from its start, so that at most `positions` tokens are predicted in all.
 void shorten(std::vector<std::vector<TokenId>>& sequences, size_t positions);
 

@@ -10,13 +10,16 @@
 namespace carronade {
 namespace {
 
-void check(const ModelConfig& config, std::span<const std::vector<TokenId>> sequences) {
+// Returns the length of the longest.
+size_t check(const ModelConfig& config, std::span<const std::vector<TokenId>> sequences, size_t fewest) {
+  size_t longest = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     const std::vector<TokenId>& tokens = sequences[s];
-    if (tokens.size() < 2) {
-      throw_error(ErrorCode::kInvalidArgument, "sequence {} has {} tokens; two are needed to predict one", s,
-                  tokens.size());
+    if (tokens.size() < fewest) {
+      throw_error(ErrorCode::kInvalidArgument, "sequence {} has {} tokens; {}", s, tokens.size(),
+                  fewest == 2 ? "two are needed to predict one" : "one is needed");
     }
+    longest = std::max(longest, tokens.size());
     if (tokens.size() > static_cast<size_t>(config.context_length)) {
       throw_error(ErrorCode::kInvalidArgument, "sequence {} has {} tokens, but the model's context only {}", s,
                   tokens.size(), config.context_length);
@@ -27,6 +30,22 @@ void check(const ModelConfig& config, std::span<const std::vector<TokenId>> sequ
                   tokens[i], config.vocabulary - 1);
     }
   }
+  return longest;
+}
+
+std::vector<BlockId> first_blocks(size_t positions) {
+  std::vector<BlockId> table((positions + kBlockPositions - 1) / kBlockPositions);
+  std::iota(table.begin(), table.end(), 0);
+  return table;
+}
+
+// Rows [first, first + rows) of one sequence.
+void fill(Batch& batch, const std::vector<TokenId>& tokens, int first, int rows, std::span<const BlockId> table) {
+  batch.clear();
+  batch.tokens.assign(tokens.begin() + first, tokens.begin() + first + rows);
+  batch.positions.resize(batch.tokens.size());
+  std::iota(batch.positions.begin(), batch.positions.end(), first);
+  batch.sequences.push_back({.first_row = 0, .rows = rows, .first_position = first, .block_table = table});
 }
 
 // The part of the sum that stands above `most`, in doubles: a vocabulary's worth of small floats adds up.
@@ -40,14 +59,11 @@ double sum_exp(std::span<const float> logits, float most) {
 
 void evaluate(Model& model, Backend& backend, std::span<const std::vector<TokenId>> sequences,
               const EvaluationOptions& options, const std::function<void(const Prediction&)>& sink) {
-  check(model.config(), sequences);
-  size_t longest = 0;
-  for (const auto& tokens : sequences) longest = std::max(longest, tokens.size());
+  const size_t longest = check(model.config(), sequences, 2);
   if (longest == 0) return;
   const int chunk = std::min(options.chunk, static_cast<int>(longest) - 1);
   backend.reserve(chunk, chunk, model.config().vocabulary);
-  std::vector<BlockId> table((longest + kBlockPositions - 1) / kBlockPositions);
-  std::iota(table.begin(), table.end(), 0);
+  const std::vector<BlockId> table = first_blocks(longest);
   backend.allocate_kv(model.kv_layout(options.kv_dtype), static_cast<int>(table.size()));
 
   Batch batch;
@@ -57,11 +73,7 @@ void evaluate(Model& model, Backend& backend, std::span<const std::vector<TokenI
     const int wanted = static_cast<int>(tokens.size()) - 1;  // nothing comes after the last one
     for (int first = 0; first < wanted; first += chunk) {
       const int rows = std::min(chunk, wanted - first);
-      batch.clear();
-      batch.tokens.assign(tokens.begin() + first, tokens.begin() + first + rows);
-      batch.positions.resize(batch.tokens.size());
-      std::iota(batch.positions.begin(), batch.positions.end(), first);
-      batch.sequences.push_back({.first_row = 0, .rows = rows, .first_position = first, .block_table = table});
+      fill(batch, tokens, first, rows, table);
       batch.output_rows.resize(batch.tokens.size());
       std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
       model.forward(batch);
@@ -71,6 +83,21 @@ void evaluate(Model& model, Backend& backend, std::span<const std::vector<TokenI
         sink({s, position, tokens[position], backend.read_logits(row), best});
       }
     }
+  }
+}
+
+void embed(Model& model, Backend& backend, std::span<const std::vector<TokenId>> sequences, DType kv_dtype,
+           const std::function<void(size_t sequence, std::span<const float> vector)>& sink) {
+  const size_t longest = check(model.config(), sequences, 1);
+  if (longest == 0) return;
+  backend.reserve(static_cast<int>(longest), 1, model.config().vocabulary);
+  const std::vector<BlockId> table = first_blocks(longest);
+  backend.allocate_kv(model.kv_layout(kv_dtype), static_cast<int>(table.size()));
+  Batch batch;
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    fill(batch, sequences[s], 0, static_cast<int>(sequences[s].size()), table);
+    model.embed(batch);
+    sink(s, backend.read_pooled(0));
   }
 }
 

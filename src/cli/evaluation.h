@@ -35,6 +35,12 @@ struct Prediction {
 void evaluate(Model& model, Backend& backend, std::span<const std::vector<TokenId>> sequences,
               const EvaluationOptions& options, const std::function<void(const Prediction&)>& sink);
 
+// Calls `sink` with the vector of each sequence (Model::embed), in order, on the calling thread; each is computed in a
+// step of its own. The backend must be fresh but for the model's weights. Throws Error{kInvalidArgument} for an empty
+// sequence and otherwise as evaluate() does.
+void embed(Model& model, Backend& backend, std::span<const std::vector<TokenId>> sequences, DType kv_dtype,
+           const std::function<void(size_t sequence, std::span<const float> vector)>& sink);
+
 // log Σ exp(logits). Throws Error{kInternal} unless it is a number: a broken model must not look like a bad one.
 double log_sum_exp(std::span<const float> logits);
 

@@ -37,10 +37,11 @@ std::unique_ptr<Model> Model::load(const Checkpoint& checkpoint, Backend& backen
 }
 
 KvLayout Model::kv_layout(DType dtype) const {
-  return {.layers = config().encoder ? 1 : config().layers,
-          .kv_heads = config().attention.kv_heads,
-          .head_dim = config().attention.head_dim,
-          .dtype = dtype};
+  const ModelConfig& c = config();
+  return {.layers = c.encoder ? 1 : c.layers,
+          .kv_heads = c.attention.kv_heads,
+          .head_dim = c.attention.head_dim,
+          .dtype = c.encoder ? DType::kF32 : dtype};
 }
 
 }  // namespace carronade

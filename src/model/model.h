@@ -64,7 +64,7 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
 
-  // An encoder's keys and values are needed within a step only: its layers share the space of one.
+  // An encoder's keys and values are needed within a step only: its layers share the space of one, in float.
   KvLayout kv_layout(DType dtype) const;
 
   // One step: begin_step, every layer, logits for the output rows, wait. Results are read from the backend.
