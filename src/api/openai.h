@@ -10,6 +10,7 @@
 
 #include "api/json_fields.h"
 #include "base/error.h"
+#include "base/foreign_name.h"
 #include "chat/generation_job.h"
 
 namespace carronade {
@@ -29,15 +30,11 @@ std::string openai_error_body(int status, std::string_view message, std::string_
 // What becomes of a field. The table is what the codec works by, and what documentation is made from.
 enum class FieldUse {
   kHonoured,
-  kAccepted,  // taken, and has no effect here; `note` says why that is right
-  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, the empty list, the default in
-              // `neutral`)
+  kAccepted,  // taken, and has no effect here; `why` says why that is right
+  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, [], {}, or the JSON in `neutral`)
 };
-struct FieldRule {
-  std::string_view name;
+struct FieldRule : ForeignName {
   FieldUse use;
-  std::string_view note;     // why, for kAccepted and kRefused
-  std::string_view neutral;  // a JSON value that asks for nothing; empty: none but null, false, [] and {}
 };
 const std::vector<FieldRule>& chat_completion_fields();
 

@@ -9,104 +9,6 @@ namespace carronade {
 
 namespace {
 
-constexpr FieldUse kHonoured = FieldUse::kHonoured;
-constexpr FieldUse kAccepted = FieldUse::kAccepted;
-constexpr FieldUse kRefused = FieldUse::kRefused;
-
-constexpr std::string_view kNoTools = "tool calls are not supported by this version";
-constexpr std::string_view kNoFormat = "structured answers are not supported by this version; ask for plain text";
-constexpr std::string_view kNoAudio = "only text is supported";
-constexpr std::string_view kBookkeeping = "kept by hosted services for their own records";
-
-}  // namespace
-
-const std::vector<FieldRule>& chat_completion_fields() {
-  static const std::vector<FieldRule> fields = {
-      {"messages", kHonoured, "", ""},
-      {"model", kHonoured, "", ""},
-      {"temperature", kHonoured, "", ""},
-      {"top_p", kHonoured, "", ""},
-      {"top_k", kHonoured, "", ""},
-      {"min_p", kHonoured, "", ""},
-      {"typical_p", kHonoured, "", ""},
-      {"presence_penalty", kHonoured, "", ""},
-      {"frequency_penalty", kHonoured, "", ""},
-      {"repetition_penalty", kHonoured, "", ""},
-      {"seed", kHonoured, "", ""},
-      {"stop", kHonoured, "", ""},
-      {"stop_token_ids", kHonoured, "", ""},
-      {"include_stop_str_in_output", kHonoured, "", ""},
-      {"max_tokens", kHonoured, "", ""},
-      {"max_completion_tokens", kHonoured, "", ""},
-      {"min_tokens", kHonoured, "", ""},
-      {"ignore_eos", kHonoured, "", ""},
-      {"logit_bias", kHonoured, "", ""},
-      {"logprobs", kHonoured, "", ""},
-      {"top_logprobs", kHonoured, "", ""},
-      {"n", kHonoured, "", ""},
-      {"stream", kHonoured, "", ""},
-      {"stream_options", kHonoured, "", ""},
-      {"chat_template_kwargs", kHonoured, "", ""},
-      {"include_reasoning", kHonoured, "", ""},
-      {"user", kAccepted, "a name for the end user; nothing here depends on it", ""},
-      {"metadata", kAccepted, kBookkeeping, ""},
-      {"store", kAccepted, kBookkeeping, ""},
-      {"safety_identifier", kAccepted, kBookkeeping, ""},
-      {"prompt_cache_key", kAccepted, "prefixes are found in the cache without a key", ""},
-      {"prompt_cache_retention", kAccepted, "prefixes stay cached for as long as there is room", ""},
-      {"service_tier", kAccepted, "there is one tier", ""},
-      {"request_id", kAccepted, "the reply carries the server's own id", ""},
-      {"parallel_tool_calls", kAccepted, "says how tools may be called; it asks for nothing without tools", ""},
-      {"skip_special_tokens", kRefused, "special tokens are never part of an answer", "true"},
-      {"spaces_between_special_tokens", kRefused, "special tokens are never part of an answer", "true"},
-      {"add_generation_prompt", kRefused, "the answer is always a new turn of the assistant", "true"},
-      {"continue_final_message", kRefused, "continuing a message is not supported by this version", ""},
-      {"add_special_tokens", kRefused, "the chat template places the special tokens", ""},
-      {"chat_template", kRefused, "a template is set where the server is started, with --chat-template", ""},
-      {"documents", kRefused, "documents are not supported by this version; put them into a message", ""},
-      {"tools", kRefused, kNoTools, ""},
-      {"tool_choice", kRefused, kNoTools, "\"none\""},
-      {"functions", kRefused, kNoTools, ""},
-      {"function_call", kRefused, kNoTools, "\"none\""},
-      {"response_format", kRefused, kNoFormat, R"({"type":"text"})"},
-      {"structured_outputs", kRefused, kNoFormat, ""},
-      {"guided_json", kRefused, kNoFormat, ""},
-      {"guided_regex", kRefused, kNoFormat, ""},
-      {"guided_choice", kRefused, kNoFormat, ""},
-      {"guided_grammar", kRefused, kNoFormat, ""},
-      {"guided_decoding_backend", kRefused, kNoFormat, ""},
-      {"guided_whitespace_pattern", kRefused, kNoFormat, ""},
-      {"reasoning_effort", kRefused, "a measure of thinking is not supported by this version; use chat_template_kwargs",
-       ""},
-      {"thinking_token_budget", kRefused, "a budget for thinking is not supported by this version; use max_tokens", ""},
-      {"verbosity", kRefused, "say in a message how long the answer should be", "\"medium\""},
-      {"modalities", kRefused, kNoAudio, R"(["text"])"},
-      {"audio", kRefused, kNoAudio, ""},
-      {"mm_processor_kwargs", kRefused, kNoAudio, ""},
-      {"prediction", kRefused, "predicted outputs are not supported by this version", ""},
-      {"web_search_options", kRefused, "this server does not reach the web", ""},
-      {"best_of", kRefused, "one answer is made for a request", "1"},
-      {"use_beam_search", kRefused, "answers are sampled; beam search is not supported", ""},
-      {"length_penalty", kRefused, "it belongs to beam search, which is not supported", "1.0"},
-      {"early_stopping", kRefused, "it belongs to beam search, which is not supported", ""},
-      {"prompt_logprobs", kRefused, "log-probabilities of the prompt are not supported by this version", ""},
-      {"truncate_prompt_tokens", kRefused, "a prompt is never cut; shorten the conversation instead", ""},
-      {"echo", kRefused, "the prompt is not repeated in a chat's answer", ""},
-      {"bad_words", kRefused, "not supported by this version; use logit_bias", ""},
-      {"allowed_token_ids", kRefused, "not supported by this version; use logit_bias", ""},
-      {"logits_processors", kRefused, "code from a request is never run", ""},
-      {"return_tokens_as_token_ids", kRefused, "not supported by this version", ""},
-      {"return_token_ids", kRefused, "not supported by this version", ""},
-      {"priority", kRefused, "requests of a user are served in the order in which they come", "0"},
-      {"cache_salt", kRefused, "not supported by this version", ""},
-      {"kv_transfer_params", kRefused, "the cache is not shared with other servers", ""},
-      {"vllm_xargs", kRefused, "not supported", ""},
-  };
-  return fields;
-}
-
-namespace {
-
 bool asks_for_nothing(const FieldRule& rule, const Json& value) {
   if (value.is_null() || value == Json(false)) return true;
   if (value.is_structured() && value.empty()) return true;
@@ -126,7 +28,7 @@ void check_fields(const Json& body) {
           "unknown field " + name + (near.empty() ? std::string() : "; did you mean " + std::string(near) + "?"), name);
     }
     if (rule->use == FieldUse::kRefused && !asks_for_nothing(*rule, value)) {
-      throw Error(ErrorCode::kInvalidArgument, name + ": " + std::string(rule->note), name);
+      throw Error(ErrorCode::kInvalidArgument, name + ": " + std::string(rule->why), name);
     }
   }
 }
@@ -187,18 +89,24 @@ ChatMessage read_message(const Json& json, const std::string& path) {
   return message;
 }
 
-std::vector<std::string> read_stop(const JsonFields& fields) {
-  const Json* stop = fields.find("stop");
-  if (!stop) return {};
-  if (stop->is_string()) return {stop->get<std::string>()};
-  if (!stop->is_array()) fields.fail("stop", "must be a string or an array of strings, not " + json_kind(*stop));
-  if (stop->size() > 64) fields.fail("stop", "must hold at most 64 strings");
+std::vector<std::string> read_texts(const JsonFields& fields, const char* name, size_t most) {
+  const Json* texts = fields.array(name);
+  if (!texts) return {};
+  if (texts->size() > most) fields.fail(name, "must hold at most " + std::to_string(most) + " strings");
   std::vector<std::string> result;
-  for (const auto& item : *stop) {
-    if (!item.is_string()) fields.fail("stop", "must hold strings only, not " + json_kind(item));
+  for (const auto& item : *texts) {
+    if (!item.is_string()) fields.fail(name, "must hold strings only, not " + json_kind(item));
     result.push_back(item.get<std::string>());
   }
   return result;
+}
+
+std::vector<std::string> read_stop(const JsonFields& fields) {
+  const Json* stop = fields.find("stop");
+  if (stop && stop->is_string()) return {stop->get<std::string>()};
+  if (stop && !stop->is_array())
+    fields.fail("stop", "must be a string or an array of strings, not " + json_kind(*stop));
+  return read_texts(fields, "stop", 64);
 }
 
 void read_token_lists(const JsonFields& fields, SamplingOptions& sampling) {
@@ -230,6 +138,15 @@ std::optional<int> small_integer(const JsonFields& fields, std::string_view name
   return value ? std::optional<int>(static_cast<int>(*value)) : std::nullopt;
 }
 
+void read_dry(const JsonFields& fields, SamplingOptions& sampling) {
+  sampling.dry_multiplier = fields.number("dry_multiplier");
+  sampling.dry_base = fields.number("dry_base");
+  sampling.dry_allowed_length = small_integer(fields, "dry_allowed_length", 0);
+  sampling.dry_penalty_last_n = small_integer(fields, "dry_penalty_last_n", -1);
+  if (fields.find("dry_sequence_breakers"))
+    sampling.dry_sequence_breakers = read_texts(fields, "dry_sequence_breakers", 32);
+}
+
 SamplingOptions read_sampling(const JsonFields& fields) {
   SamplingOptions sampling;
   sampling.temperature = fields.number("temperature");
@@ -257,6 +174,8 @@ SamplingOptions read_sampling(const JsonFields& fields) {
   if (top && *top > 0 && !logprobs) fields.fail("top_logprobs", "needs logprobs to be true");
   if (logprobs) sampling.logprobs = static_cast<int>(top.value_or(0));
   read_token_lists(fields, sampling);
+  read_dry(fields, sampling);
+  if (fields.find("bad_words")) sampling.bad_words = read_texts(fields, "bad_words", 1024);
   return sampling;
 }
 
@@ -277,8 +196,35 @@ void read_stream_options(const JsonFields& fields, ChatCompletionCall& call) {
 }  // namespace
 
 SamplingOptions parse_sampling_options(std::string_view text) {
+  static constexpr std::array<std::string_view, 23> kSampling = {"temperature",
+                                                                 "top_p",
+                                                                 "top_k",
+                                                                 "min_p",
+                                                                 "typical_p",
+                                                                 "presence_penalty",
+                                                                 "seed",
+                                                                 "bad_words",
+                                                                 "frequency_penalty",
+                                                                 "max_tokens",
+                                                                 "min_tokens",
+                                                                 "repetition_penalty",
+                                                                 "ignore_eos",
+                                                                 "logit_bias",
+                                                                 "max_completion_tokens",
+                                                                 "logprobs",
+                                                                 "top_logprobs",
+                                                                 "stop_token_ids",
+                                                                 "dry_multiplier",
+                                                                 "dry_base",
+                                                                 "dry_allowed_length",
+                                                                 "dry_penalty_last_n",
+                                                                 "dry_sequence_breakers"};
   const Json json = parse_json_object(text);
   check_fields(json);
+  for (const auto& [name, value] : json.items()) {
+    if (std::ranges::find(kSampling, std::string_view(name)) == kSampling.end())
+      throw Error(ErrorCode::kInvalidArgument, name + " does not say how tokens are drawn", name);
+  }
   return read_sampling(JsonFields(json));
 }
 

@@ -37,7 +37,8 @@ TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
       "frequency_penalty":-1.5,"repetition_penalty":1.1,"seed":-7,"stop":["a","b"],"stop_token_ids":[5],"include_stop_str_in_output":true,
       "max_completion_tokens":12,"max_tokens":12,"min_tokens":3,"ignore_eos":true,"logit_bias":{"17":-100},"logprobs":true,"top_logprobs":4,
       "n":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},
-      "chat_template_kwargs":{"enable_thinking":false},"include_reasoning":false)");
+      "chat_template_kwargs":{"enable_thinking":false},"include_reasoning":false,"bad_words":["x","y z"],"dry_multiplier":0.8,
+      "dry_base":1.5,"dry_allowed_length":3,"dry_penalty_last_n":-1,"dry_sequence_breakers":["\n"])");
   const SamplingOptions& sampling = call.request.sampling;
   EXPECT_EQ(call.model, "m");
   EXPECT_EQ(sampling.temperature, 0.5f);
@@ -57,6 +58,12 @@ TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
   EXPECT_EQ(sampling.ignore_eos, true);
   EXPECT_EQ(sampling.logit_bias, (std::vector<std::pair<TokenId, float>>{{17, -100.0f}}));
   EXPECT_EQ(sampling.logprobs, 4);
+  EXPECT_EQ(sampling.bad_words, (std::vector<std::string>{"x", "y z"}));
+  EXPECT_EQ(sampling.dry_multiplier, 0.8f);
+  EXPECT_EQ(sampling.dry_base, 1.5f);
+  EXPECT_EQ(sampling.dry_allowed_length, 3);
+  EXPECT_EQ(sampling.dry_penalty_last_n, -1);
+  EXPECT_EQ(sampling.dry_sequence_breakers, std::vector<std::string>{"\n"});
   EXPECT_TRUE(call.stream && call.include_usage && call.continuous_usage && !call.include_reasoning);
   EXPECT_EQ(call.request.template_arguments["enable_thinking"], false);
 }
@@ -103,6 +110,12 @@ TEST(ChatCompletionRequest, NamesTheFieldOfAWrongType) {
                             "logit_bias",
                             "stream_options",
                             "stop_token_ids",
+                            "bad_words",
+                            "dry_multiplier",
+                            "dry_base",
+                            "dry_allowed_length",
+                            "dry_penalty_last_n",
+                            "dry_sequence_breakers",
                             "include_reasoning",
                             "include_stop_str_in_output"}) {
     EXPECT_EQ(refused_with(fmt::format("\"{}\":\"5\"", field)), field);
@@ -118,6 +131,9 @@ TEST(ChatCompletionRequest, NamesTheFieldOfAWrongType) {
   EXPECT_EQ(refused_with(R"("logit_bias":{"x":1})"), "logit_bias");
   EXPECT_EQ(refused_with(R"("logit_bias":{"1":"x"})"), "logit_bias");
   EXPECT_EQ(refused_with(R"("stop_token_ids":[-1])"), "stop_token_ids");
+  EXPECT_EQ(refused_with(R"("bad_words":[5])"), "bad_words");
+  EXPECT_EQ(refused_with(R"("dry_sequence_breakers":[null])"), "dry_sequence_breakers");
+  EXPECT_EQ(refused_with(R"("dry_penalty_last_n":-2)"), "dry_penalty_last_n");
   EXPECT_EQ(refused_with(R"("n":2)"), "n");
   EXPECT_EQ(refused_with(R"("top_logprobs":2)"), "top_logprobs");
   EXPECT_EQ(refused_with(R"("logprobs":true,"top_logprobs":21)"), "top_logprobs");
@@ -152,7 +168,7 @@ TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
     EXPECT_TRUE(names.insert(rule.name).second) << rule.name << " twice";
     const std::string field = fmt::format("\"{}\":", rule.name);
     if (rule.use == FieldUse::kHonoured) continue;
-    EXPECT_FALSE(rule.note.empty()) << rule.name;
+    EXPECT_FALSE(rule.why.empty()) << rule.name;
     EXPECT_EQ(refused_with(field + R"({"asks":["for","something"]})"),
               rule.use == FieldUse::kRefused ? rule.name : "accepted");
     for (const std::string_view nothing : {std::string_view("null"), std::string_view("[]"), rule.neutral}) {

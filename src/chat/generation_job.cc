@@ -130,11 +130,11 @@ std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatMo
   if (room < 1) throw_too_long(*model, prompt.tokens.size());
 
   Request engine_request;
-  engine_request.sampling = resolve_sampling(request.sampling, model->server_defaults, model->defaults,
-                                             model->tokenizer->vocabulary_size(), room);
+  engine_request.sampling =
+      resolve_sampling(request.sampling, model->server_defaults, model->defaults, *model->tokenizer, room);
   auto& stop_tokens = engine_request.sampling.stop_tokens;
   stop_tokens = request.sampling.stop_token_ids;
-  if (!engine_request.sampling.ignore_eos) {
+  if (!request.sampling.ignore_eos.value_or(model->server_defaults.ignore_eos.value_or(false))) {
     stop_tokens.insert(stop_tokens.end(), model->end_of_generation.begin(), model->end_of_generation.end());
   }
 

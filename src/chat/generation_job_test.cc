@@ -71,6 +71,38 @@ TEST(GenerationJob, EndsAtAStopTokenOfTheRequest) {
   EXPECT_EQ(run.log.finished.stop_token, 'c');
 }
 
+TEST(GenerationJob, AStopTokenOfTheRequestCountsEvenWhereTheModelsEndDoesNot) {
+  Scene run("ab<|im_end|>c");
+  ChatRequest request = question();
+  request.sampling.stop_token_ids = {'c'};
+  request.sampling.ignore_eos = true;
+  run.finish(request);
+  EXPECT_EQ(run.log.answer, "ab");
+  EXPECT_EQ(run.log.finished.stop_token, 'c');
+  EXPECT_EQ(run.generator->last_sampling().stop_tokens, std::vector<TokenId>{'c'});
+}
+
+TEST(GenerationJob, GivesWordsToTheEngineAsTokens) {
+  Scene run("a<|im_end|>");
+  ChatRequest request = question();
+  request.sampling.bad_words = {"no"};
+  request.sampling.dry_multiplier = 0.5f;
+  run.finish(request);
+  const SamplingParameters sampling = run.generator->last_sampling();
+  EXPECT_EQ(sampling.bad_words, (std::vector<std::vector<TokenId>>{{'n', 'o'}, {' ', 'n', 'o'}}));
+  EXPECT_EQ(sampling.dry.multiplier, 0.5f);
+  ASSERT_TRUE(sampling.dry.breakers);
+  for (const char breaker : std::string("\n:\"*"))
+    EXPECT_TRUE(sampling.dry.breakers->single[static_cast<size_t>(breaker)]) << breaker;
+
+  Scene refused("a");
+  request.sampling.bad_words = {""};
+  EXPECT_THROW(refused.start(request), Error);
+  request.sampling.bad_words.reset();
+  request.sampling.dry_base = 0.5f;
+  EXPECT_THROW(refused.start(request), Error);
+}
+
 TEST(GenerationJob, LimitsTheAnswerToWhatIsLeftOfTheContext) {
   Scene run("abcdefghij");
   run.model->max_model_len = 60;
@@ -138,12 +170,13 @@ TEST(Sampling, RequestComesBeforeServerBeforeModel) {
   model.top_k = 20;
   server.temperature = 0.7f;
   request.top_k = -1;
-  const SamplingParameters parameters = resolve_sampling(request, server, model, 100, 50);
+  const ByteTokenizer tokenizer({});
+  const SamplingParameters parameters = resolve_sampling(request, server, model, tokenizer, 50);
   EXPECT_EQ(parameters.temperature, 0.7f);
   EXPECT_EQ(parameters.top_p, 0.95f);
   EXPECT_EQ(parameters.top_k, 0);
   EXPECT_EQ(parameters.max_tokens, 50);
-  EXPECT_NE(resolve_sampling(none, none, {}, 100, 50).seed, resolve_sampling(none, none, {}, 100, 50).seed);
+  EXPECT_NE(resolve_sampling(none, none, {}, tokenizer, 50).seed, resolve_sampling(none, none, {}, tokenizer, 50).seed);
 }
 
 TEST(Sampling, NamesTheFieldThatIsOutOfRange) {
@@ -151,7 +184,7 @@ TEST(Sampling, NamesTheFieldThatIsOutOfRange) {
     SamplingOptions request;
     change(request);
     try {
-      resolve_sampling(request, {}, {}, 100, 50);
+      resolve_sampling(request, {}, {}, ByteTokenizer({}), 50);
       return "accepted";
     } catch (const Error& error) {
       return error.param;
@@ -168,8 +201,14 @@ TEST(Sampling, NamesTheFieldThatIsOutOfRange) {
   EXPECT_EQ(refused([](auto& r) { r.max_tokens = 0; }), "max_tokens");
   EXPECT_EQ(refused([](auto& r) { r.min_tokens = 9, r.max_tokens = 8; }), "min_tokens");
   EXPECT_EQ(refused([](auto& r) { r.logprobs = 21; }), "top_logprobs");
-  EXPECT_EQ(refused([](auto& r) { r.logit_bias = {{100, 1.0f}}; }), "logit_bias");
+  EXPECT_EQ(refused([](auto& r) { r.logit_bias = {{257, 1.0f}}; }), "logit_bias");
   EXPECT_EQ(refused([](auto& r) { r.stop_token_ids = {-1}; }), "stop_token_ids");
+  EXPECT_EQ(refused([](auto& r) { r.dry_multiplier = -1.0f; }), "dry_multiplier");
+  EXPECT_EQ(refused([](auto& r) { r.dry_base = 0.9f; }), "dry_base");
+  EXPECT_EQ(refused([](auto& r) { r.dry_allowed_length = -1; }), "dry_allowed_length");
+  EXPECT_EQ(refused([](auto& r) { r.dry_penalty_last_n = -2; }), "dry_penalty_last_n");
+  EXPECT_EQ(refused([](auto& r) { r.dry_sequence_breakers = {std::string(41, 'x')}; }), "dry_sequence_breakers");
+  EXPECT_EQ(refused([](auto& r) { r.bad_words = {""}; }), "bad_words");
   EXPECT_EQ(refused([](auto& r) { r.temperature = 0.0f; }), "accepted");
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "chat/token_sequences.h"
 
 namespace carronade {
 
@@ -49,16 +50,52 @@ void check_ranges(const SamplingParameters& p, const SamplingOptions& request, i
               std::to_string(token));
     check(bias >= -100.0f && bias <= 100.0f, "logit_bias", "between -100 and 100 for each token");
   }
+  check(p.dry.multiplier >= 0.0f && p.dry.multiplier <= 100.0f, "dry_multiplier", "between 0 and 100");
+  check(p.dry.base >= 1.0f && p.dry.base <= 100.0f, "dry_base", "between 1 and 100");
+  check(p.dry.allowed_length >= 0, "dry_allowed_length", "at least 0");
+  check(p.dry.penalty_last_n >= -1, "dry_penalty_last_n", "at least 0, or -1 for all tokens");
   for (const TokenId token : request.stop_token_ids) {
     check(token >= 0 && token < vocabulary_size, "stop_token_ids",
           "token ids of this model: 0 to " + std::to_string(vocabulary_size - 1) + ", not " + std::to_string(token));
   }
 }
 
+// As llama.cpp's server has them.
+const std::vector<std::string> kUsualBreakers = {"\n", ":", "\"", "*"};
+
+// Few and short: they are looked for in the whole vocabulary, and followed token by token.
+void check_texts(const std::vector<std::string>& texts, const char* field, size_t most, size_t most_bytes) {
+  check(texts.size() <= most, field, "a list of at most " + std::to_string(most) + " texts");
+  for (const std::string& text : texts) {
+    check(!text.empty(), field, "a list of texts that are not empty");
+    check(text.size() <= most_bytes, field, "a list of texts of at most " + std::to_string(most_bytes) + " bytes");
+  }
+}
+
+DryParameters resolve_dry(const SamplingOptions& request, const SamplingOptions& server) {
+  DryParameters dry;
+  dry.multiplier = first_of(dry.multiplier, {request.dry_multiplier, server.dry_multiplier});
+  dry.base = first_of(dry.base, {request.dry_base, server.dry_base});
+  dry.allowed_length = first_of(dry.allowed_length, {request.dry_allowed_length, server.dry_allowed_length});
+  dry.penalty_last_n = first_of(dry.penalty_last_n, {request.dry_penalty_last_n, server.dry_penalty_last_n});
+  return dry;
+}
+
+// What is given as text, as this model's tokens.
+void resolve_texts(const SamplingOptions& request, const SamplingOptions& server, const Tokenizer& tokenizer,
+                   SamplingParameters& p) {
+  const auto bad_words = first_of<std::vector<std::string>>({}, {request.bad_words, server.bad_words});
+  check_texts(bad_words, "bad_words", 1024, 256);
+  p.bad_words = bad_word_sequences(tokenizer, bad_words);
+  const auto breakers = first_of(kUsualBreakers, {request.dry_sequence_breakers, server.dry_sequence_breakers});
+  check_texts(breakers, "dry_sequence_breakers", 32, 40);
+  if (p.dry.on()) p.dry.breakers = find_sequence_breakers(tokenizer, breakers);
+}
+
 }  // namespace
 
 SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
-                                    const GenerationDefaults& model, int vocabulary_size, int room) {
+                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room) {
   const SamplingParameters engine;
   SamplingParameters p;
   p.temperature = first_of(engine.temperature, {request.temperature, server.temperature, model.temperature});
@@ -72,12 +109,13 @@ SamplingParameters resolve_sampling(const SamplingOptions& request, const Sampli
   p.top_k = first_of(engine.top_k, {request.top_k, server.top_k, model.top_k});
   if (p.top_k == -1) p.top_k = 0;  // vLLM's spelling of "all"
   p.min_tokens = first_of(engine.min_tokens, {request.min_tokens, server.min_tokens});
-  p.ignore_eos = first_of(engine.ignore_eos, {request.ignore_eos, server.ignore_eos});
   p.logprobs = first_of(engine.logprobs, {request.logprobs});
   p.logit_bias = request.logit_bias;
   const auto seed = request.seed ? request.seed : server.seed;
   p.seed = seed ? *seed : random_seed();
-  check_ranges(p, request, vocabulary_size);
+  p.dry = resolve_dry(request, server);
+  check_ranges(p, request, tokenizer.vocabulary_size());
+  resolve_texts(request, server, tokenizer, p);
   // max_tokens is an upper bound: an answer that the context's end cuts says so by its finish reason, "length".
   p.max_tokens = std::min(room, first_of(room, {request.max_tokens, server.max_tokens}));
   p.min_tokens = std::min(p.min_tokens, p.max_tokens);

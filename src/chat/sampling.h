@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/request.h"
 #include "hub/model_pool.h"
+#include "text/tokenizer.h"
 
 namespace carronade {
 
@@ -17,6 +19,9 @@ struct SamplingOptions {
   std::optional<int> top_k, max_tokens, min_tokens, logprobs;
   std::optional<uint64_t> seed;
   std::optional<bool> ignore_eos;
+  std::optional<float> dry_multiplier, dry_base;
+  std::optional<int> dry_allowed_length, dry_penalty_last_n;
+  std::optional<std::vector<std::string>> dry_sequence_breakers, bad_words;
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<TokenId> stop_token_ids;
 };
@@ -25,6 +30,6 @@ struct SamplingOptions {
 // max_tokens is capped at `room`, the positions that the prompt leaves; stop tokens are not filled in. Throws
 // Error{kInvalidArgument} naming the field that is out of its range.
 SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
-                                    const GenerationDefaults& model, int vocabulary_size, int room);
+                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room);
 
 }  // namespace carronade

@@ -16,8 +16,8 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "hub/hub.h"
-#include "hub/model_pool.h"
+#include "cli/kv_cache_dtype.h"
+#include "cli/open_model.h"
 
 namespace carronade {
 namespace {
@@ -29,7 +29,7 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
 }
 
 struct BenchFlags {
-  std::string model, isa, backend = "cpu";
+  std::string model, isa, backend = "cpu", kv_dtype = "auto";
   int prompt = 512, generate = 64, batch = 1, threads = 0, repeat = 1;
   bool json = false;
 };
@@ -88,7 +88,6 @@ Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_
     Request request;
     for (int t = 0; t < prompt; ++t) request.prompt.push_back(any(random));
     request.sampling.temperature = 0;
-    request.sampling.ignore_eos = true;
     request.sampling.max_tokens = generate;
     request.sink = stopwatch.sink(i);
     engine.submit(std::move(request));
@@ -123,13 +122,6 @@ uint64_t peak_rss_bytes() {
   return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-LocalModel find_model(const Hub& hub, const std::string& text) {
-  const std::optional<LocalModel> local = hub.find_local(hub.parse(text));
-  if (local) return *local;
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("{} is not on this machine: `carronade pull {}` fetches it", text, text), "model");
-}
-
 void print(const BenchFlags& flags, const std::string& name, const LoadedModel& model, double load_seconds,
            const Measurement& result) {
   const DeviceInfo& device = model.engine->device();
@@ -138,6 +130,7 @@ void print(const BenchFlags& flags, const std::string& name, const LoadedModel& 
                                          {"backend", device.name},
                                          {"isa", device.variant},
                                          {"threads", device.threads},
+                                         {"kv_cache_dtype", flags.kv_dtype},
                                          {"prompt", flags.prompt},
                                          {"generate", flags.generate},
                                          {"batch", flags.batch},
@@ -160,11 +153,12 @@ void print(const BenchFlags& flags, const std::string& name, const LoadedModel& 
 
 void run_bench(const BenchFlags& flags) {
   const Hub hub;
-  const LocalModel local = find_model(hub, flags.model);
+  const LocalModel local = find_installed(hub, flags.model);
   LoadOptions options;
   options.backend_name = flags.backend;
   options.backend.threads = flags.threads;
   options.backend.isa = flags.isa;
+  options.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.engine.max_model_len = flags.prompt + flags.generate + 1;
   options.engine.max_num_seqs = flags.batch;
   options.engine.max_num_batched_tokens = std::max(256, 2 * flags.batch);
@@ -215,6 +209,7 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--repeat", flags->repeat, "Measure so often and show the best")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
+  command->add_option("--kv-cache-dtype", flags->kv_dtype, kKvCacheDtypeHelp);
   command->add_option("--isa", flags->isa, "Instruction set (CARRONADE_ISA does the same)");
   command->add_option("--backend", flags->backend, "cpu | reference (the slow oracle)")->capture_default_str();
   command->add_flag("--json", flags->json, "One JSON object on standard output");

@@ -325,7 +325,10 @@ bool Engine::Impl::prepare(int output, Active& entry) {
   std::vector<uint32_t>& mask = masks[static_cast<size_t>(output)];
   mask.assign((static_cast<size_t>(model->config().vocabulary) + 31) / 32, ~0u);
   bool forbids = entry.request.constraint && entry.request.constraint->fill_mask(mask);
-  if (!sampling.ignore_eos && entry.completion_tokens() < sampling.min_tokens) {
+  const std::span<const TokenId> tokens = entry.sequence->tokens;
+  forbids |=
+      forbid_bad_words(sampling.bad_words, tokens.subspan(static_cast<size_t>(entry.sequence->prompt_tokens)), mask);
+  if (entry.completion_tokens() < sampling.min_tokens) {
     for (const TokenId token : sampling.stop_tokens) {
       if (token < 0 || token >= model->config().vocabulary) continue;
       mask[static_cast<size_t>(token) / 32] &= ~(1u << (token % 32));
@@ -341,7 +344,7 @@ void Engine::Impl::draw(int output, Active& entry) {
   BackendRow row(*backend, output);
   TokenEvent event;
   if (entry.forced.empty()) {
-    event.token = sampler.draw(row, sampling, entry.counts, entry.sequence->length());
+    event.token = sampler.draw(row, sampling, entry.counts, entry.sequence->length(), entry.sequence->tokens);
   } else {
     event.token = entry.forced.front();
     entry.forced.pop_front();
@@ -366,7 +369,7 @@ bool Engine::Impl::take(Active& entry, TokenEvent event) {
   const SamplingParameters& sampling = entry.request.sampling;
   const TokenId token = event.token;
   const auto& stops = sampling.stop_tokens;
-  if (!sampling.ignore_eos && std::find(stops.begin(), stops.end(), token) != stops.end()) {
+  if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
     finish(entry, FinishReason::kStop, token);
     return false;
   }

@@ -204,17 +204,46 @@ TEST_F(EngineTest, StopTokensEndTheAnswerAndAreNotPartOfIt) {
   EXPECT_EQ(finished.stop_token, stop);
   EXPECT_EQ(listener.tokens(), Tokens(whole.begin(), whole.begin() + static_cast<ptrdiff_t>(first)));
 
-  Request ignoring = request(prompt(9), 30);
-  ignoring.sampling.stop_tokens = {stop};
-  ignoring.sampling.ignore_eos = true;
-  EXPECT_EQ(answer(*engine, std::move(ignoring)), whole);
-
   Request patient = request(prompt(9), 30);
   patient.sampling.stop_tokens = {stop};
   patient.sampling.min_tokens = 12;
   const Tokens longer = answer(*engine, std::move(patient));
   EXPECT_GE(longer.size(), 12u);
   EXPECT_EQ(std::count(longer.begin(), longer.begin() + 12, stop), 0);
+}
+
+TEST_F(EngineTest, BadWordsNeverComeAndTheirBeginningsMay) {
+  const auto engine = make_engine();
+  const Tokens whole = answer(*engine, request(prompt(9), 30));
+  // The whole answer of the model is forbidden at its 11th token only; from there another comes.
+  Request ask = request(prompt(9), 30);
+  ask.sampling.bad_words = {Tokens(whole.begin() + 7, whole.begin() + 11)};
+  const Tokens kept = answer(*engine, std::move(ask));
+  EXPECT_EQ(Tokens(kept.begin(), kept.begin() + 10), Tokens(whole.begin(), whole.begin() + 10));
+  EXPECT_NE(kept[10], whole[10]);
+
+  Request never = request(prompt(9), 30);
+  for (const TokenId token : whole) never.sampling.bad_words.push_back({token});
+  const Tokens others = answer(*engine, std::move(never));
+  for (const TokenId token : whole) EXPECT_EQ(std::count(others.begin(), others.end(), token), 0) << token;
+}
+
+TEST_F(EngineTest, DryLooksAtPromptAndAnswer) {
+  const auto engine = make_engine();
+  const auto repeated_pairs = [&](float multiplier) {
+    Request ask = request(prompt(60), 60);
+    ask.sampling.dry = {
+        .multiplier = multiplier, .base = 1.75f, .allowed_length = 1, .penalty_last_n = -1, .breakers = nullptr};
+    Tokens tokens = prompt(60);
+    for (const TokenId token : answer(*engine, std::move(ask))) tokens.push_back(token);
+    std::set<std::pair<TokenId, TokenId>> seen;
+    int repeated = 0;
+    for (size_t i = 1; i < tokens.size(); ++i)
+      repeated += !seen.insert({tokens[i - 1], tokens[i]}).second && i >= 60 ? 1 : 0;
+    return repeated;
+  };
+  EXPECT_GT(repeated_pairs(0), 0);
+  EXPECT_EQ(repeated_pairs(1e6f), 0);
 }
 
 TEST_F(EngineTest, TheContextsEndIsALength) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -18,9 +19,28 @@ namespace carronade {
 using TokenId = int32_t;
 using RequestId = uint64_t;
 
-// How a token is drawn. Order of steps: logit bias, mask, penalties, temperature, top-k, typical-p, top-p, min-p.
-// Defaults draw from the model's own distribution; the defaults a person gets (the model's generation_config) are
-// filled in by chat/.
+// Texts across which a repetition is not followed (line ends, quotation marks), as tokens. Immutable, shared.
+struct SequenceBreakers {
+  std::vector<bool> single;  // [vocabulary] tokens that are one, or hold one
+  std::unordered_map<TokenId, std::vector<std::vector<TokenId>>> sequences;  // of two tokens and more, by their last
+};
+
+// "Don't repeat yourself": what would continue a repetition of n >= allowed_length tokens loses
+// multiplier * base^(n - allowed_length). Source: p-e-w's proposal (text-generation-webui, pull request 5677); names as
+// in llama.cpp's server.
+struct DryParameters {
+  float multiplier = 0.0f;  // 0: off
+  float base = 1.75f;       // at least 1
+  int allowed_length = 2;
+  int penalty_last_n = 64;                           // tokens looked at, prompt included; 0: off, -1: all
+  std::shared_ptr<const SequenceBreakers> breakers;  // or nullptr: none
+
+  bool on() const { return multiplier != 0.0f && penalty_last_n != 0; }
+};
+
+// How a token is drawn. Order of steps: mask (constraint, min_tokens, bad_words), logit bias, penalties, DRY,
+// temperature, top-k, typical-p, top-p, min-p. Defaults draw from the model's own distribution; the defaults a person
+// gets (the model's generation_config) are filled in by chat/.
 struct SamplingParameters {
   float temperature = 1.0f;  // 0: the most probable token, lowest id among equals
   int top_k = 0;             // 0: all
@@ -31,14 +51,15 @@ struct SamplingParameters {
       1.0f;  // divides positive, multiplies negative logits of tokens in prompt and answer (CTRL, 2019)
   float presence_penalty = 0.0f;   // subtracted once for a token already in the answer
   float frequency_penalty = 0.0f;  // subtracted for each time
+  DryParameters dry;
   uint64_t seed = 0;
-  uint32_t choice = 0;      // which of a request's `n` answers: draws differ by (seed, choice, position)
-  int max_tokens = 0;       // of the answer; 0: up to the context's end
-  int min_tokens = 0;       // stop tokens are forbidden before
-  bool ignore_eos = false;  // stop_tokens are ordinary tokens
-  int logprobs = -1;        // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
+  uint32_t choice = 0;  // which of a request's `n` answers: draws differ by (seed, choice, position)
+  int max_tokens = 0;   // of the answer; 0: up to the context's end
+  int min_tokens = 0;   // stop tokens are forbidden before
+  int logprobs = -1;    // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
   std::vector<std::pair<TokenId, float>> logit_bias;
-  std::vector<TokenId> stop_tokens;  // end the answer and are not part of it
+  std::vector<std::vector<TokenId>> bad_words;  // sequences that the answer must not hold; none is empty
+  std::vector<TokenId> stop_tokens;             // end the answer and are not part of it
 };
 
 // Opaque to the engine: fairness, prefix-cache scope and quotas hang on it.

@@ -24,6 +24,15 @@ void check_range(const char* name, Value value, bool within, const char* range) 
   throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is {}, but must be {}", name, value, range), name);
 }
 
+void check_dry(const DryParameters& dry, int vocabulary) {
+  check_range("dry_multiplier", dry.multiplier, dry.multiplier >= 0.0f && std::isfinite(dry.multiplier), "at least 0");
+  check_range("dry_base", dry.base, dry.base >= 1.0f && std::isfinite(dry.base), "at least 1");
+  check_range("dry_allowed_length", dry.allowed_length, dry.allowed_length >= 0, "at least 0");
+  check_range("dry_penalty_last_n", dry.penalty_last_n, dry.penalty_last_n >= -1, "at least -1");
+  const bool fits = !dry.breakers || dry.breakers->single.size() >= static_cast<size_t>(vocabulary);
+  check_range("dry_sequence_breakers", "short", fits, "given for the whole vocabulary");
+}
+
 // Branch-free, so that compilers vectorize the loops over it. Cephes' expf: e^x = 2^n e^r with |r| <= ln 2 / 2, minimax
 // polynomial in r.
 inline float exp_of(float x) {
@@ -45,6 +54,21 @@ inline float exp_of(float x) {
 }  // namespace
 
 float exp_nonpositive(float x) { return exp_of(x); }
+
+// ln x = n ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), for x = m 2^n with m near 1: s² < 0.0295, so that 11 terms of
+// atanh's series reach the last bit of a double.
+double log_positive(double x) {
+  int exponent = 0;
+  double m = std::frexp(x, &exponent);  // exact
+  if (m < 0.70710678118654752) {
+    m *= 2;
+    --exponent;
+  }
+  const double s = (m - 1) / (m + 1), square = s * s;
+  double sum = 0;
+  for (int term = 21; term >= 1; term -= 2) sum = sum * square + 1.0 / term;
+  return exponent * 0.69314718055994531 + 2 * s * sum;
+}
 
 double sum_of_weights(std::span<const float> logits, float highest, float inverse_temperature) {
   constexpr size_t kLanes = 8;     // independent sums, so that it vectorizes without changing the order
@@ -107,16 +131,38 @@ void check_sampling_parameters(const SamplingParameters& p, int vocabulary) {
     check_range("logit_bias", token, token >= 0 && token < vocabulary, "a token of the vocabulary");
     check_range("logit_bias", bias, !std::isnan(bias), "a number");
   }
+  check_dry(p.dry, vocabulary);
+  for (const std::vector<TokenId>& word : p.bad_words) {
+    check_range("bad_words", word.size(), !word.empty(), "of one token or more");
+    for (const TokenId token : word)
+      check_range("bad_words", token, token >= 0 && token < vocabulary, "a token of the vocabulary");
+  }
 }
 
-TokenId Sampler::draw(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts, int position) {
-  if (parameters.logit_bias.empty() && !uses_penalties(parameters)) return draw_unmodified(row, parameters, position);
-  HostRow host(modified(row, parameters, counts));
+bool forbid_bad_words(std::span<const std::vector<TokenId>> words, std::span<const TokenId> answer,
+                      std::span<uint32_t> mask) {
+  bool forbids = false;
+  for (const std::vector<TokenId>& word : words) {
+    const std::span<const TokenId> head(word.data(), word.size() - 1);
+    if (head.size() > answer.size() || !std::ranges::equal(head, answer.last(head.size()))) continue;
+    const auto last = static_cast<uint32_t>(word.back());
+    mask[last / 32] &= ~(1u << (last % 32));
+    forbids = true;
+  }
+  return forbids;
+}
+
+TokenId Sampler::draw(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts, int position,
+                      std::span<const TokenId> tokens) {
+  const bool modifies = !parameters.logit_bias.empty() || uses_penalties(parameters) || parameters.dry.on();
+  if (!modifies) return draw_unmodified(row, parameters, position);
+  HostRow host(modified(row, parameters, counts, tokens));
   return draw_unmodified(host, parameters, position);
 }
 
 // Repetition: Keskar et al. 2019 (CTRL), section 4.1; presence and frequency: as OpenAI's API documents them.
-std::span<const float> Sampler::modified(LogitsRow& row, const SamplingParameters& p, const TokenCounts& counts) {
+std::span<const float> Sampler::modified(LogitsRow& row, const SamplingParameters& p, const TokenCounts& counts,
+                                         std::span<const TokenId> tokens) {
   const std::span<const float> original = row.logits();
   scratch_.assign(original.begin(), original.end());
   for (const auto& [token, bias] : p.logit_bias) {
@@ -129,6 +175,10 @@ std::span<const float> Sampler::modified(LogitsRow& row, const SamplingParameter
       logit = logit > 0.0f ? logit / p.repetition_penalty : logit * p.repetition_penalty;
       logit -= p.frequency_penalty * static_cast<float>(count) + (count > 0 ? p.presence_penalty : 0.0f);
     }
+  }
+  if (p.dry.on()) {
+    for (const Repetition& repetition : repetitions_.find(tokens, p.dry))
+      scratch_[static_cast<size_t>(repetition.token)] -= dry_penalty(p.dry, repetition.length);
   }
   return scratch_;
 }
@@ -231,8 +281,8 @@ void Sampler::keep_typical(float typical_p) {
   double total = 0;
   for (const Weighted& w : weighted_) total += w.weight;
   double entropy = 0;
-  for (const Weighted& w : weighted_) entropy -= w.weight / total * std::log(w.weight / total);
-  const auto deviation = [&](const Weighted& w) { return std::abs(-std::log(w.weight / total) - entropy); };
+  for (const Weighted& w : weighted_) entropy -= w.weight / total * log_positive(w.weight / total);
+  const auto deviation = [&](const Weighted& w) { return std::abs(-log_positive(w.weight / total) - entropy); };
   std::vector<std::pair<double, Weighted>> order;
   for (const Weighted& w : weighted_) order.emplace_back(deviation(w), w);
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });

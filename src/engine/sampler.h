@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "engine/dry.h"
 #include "engine/request.h"
 
 namespace carronade {
@@ -53,12 +54,19 @@ bool uses_penalties(const SamplingParameters& parameters);
 // Throws Error{kInvalidArgument} naming the parameter, its value and its range.
 void check_sampling_parameters(const SamplingParameters& parameters, int vocabulary);
 
+// Clears the bits of tokens that would complete one of `words` behind `answer` (bit t % 32 of word t / 32). False:
+// there is none.
+bool forbid_bad_words(std::span<const std::vector<TokenId>> words, std::span<const TokenId> answer,
+                      std::span<uint32_t> mask);
+
 // On the engine's thread; keeps only scratch space.
 class Sampler {
  public:
-  // Forbidden tokens are -infinity in `row` already. `counts` matter with penalties only. `position`: the token's index
-  // in its sequence. Throws Error{kInternal} when every token is forbidden or the logits are not numbers.
-  TokenId draw(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts, int position);
+  // Forbidden tokens are -infinity in `row` already. `counts` matter with penalties only, `tokens` (the sequence so
+  // far) with DRY only. `position`: the token's index in its sequence. Throws Error{kInternal} when every token is
+  // forbidden or the logits are not numbers.
+  TokenId draw(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts, int position,
+               std::span<const TokenId> tokens = {});
 
   // Log-probabilities of the model's own distribution: of `token`, and of the k most probable.
   struct Logprobs {
@@ -77,8 +85,10 @@ class Sampler {
   void collect(LogitsRow& row, const SamplingParameters& parameters, float highest, float inverse_temperature);
   void keep_typical(float typical_p);
   void keep_probable(double total, float top_p, float min_p);
-  std::span<const float> modified(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts);
+  std::span<const float> modified(LogitsRow& row, const SamplingParameters& parameters, const TokenCounts& counts,
+                                  std::span<const TokenId> tokens);
 
+  RepetitionFinder repetitions_;
   std::vector<float> scratch_;  // [vocabulary] logits with bias and penalties
   std::vector<float> weights_;  // [vocabulary]
   std::vector<Candidate> candidates_;
@@ -87,6 +97,8 @@ class Sampler {
 
 // e^x for x <= 0, relative error below 2e-7, the same bits on every platform; 0 below -87.
 float exp_nonpositive(float x);
+// Natural logarithm of x > 0, relative error below 1e-14, the same bits on every platform.
+double log_positive(double x);
 // Sum of e^((logit - highest) * inverse_temperature) in a fixed order.
 double sum_of_weights(std::span<const float> logits, float highest, float inverse_temperature);
 

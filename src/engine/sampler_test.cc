@@ -45,15 +45,41 @@ TEST(ExpNonpositive, IsWithinTwoTenMillionths) {
   EXPECT_EQ(exp_nonpositive(-INFINITY), 0.0f);
 }
 
+TEST(LogPositive, IsWithinTwoUnitsOfTheLastPlace) {
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> exponent(-300, 300);
+  for (int i = 0; i < 100000; ++i) {
+    const double x = std::pow(2.0, exponent(random)), exact = std::log(x);
+    ASSERT_NEAR(log_positive(x), exact, std::abs(exact) * 5e-16 + 1e-16) << x;
+  }
+  for (double x = 0.5; x < 2.0; x += 0.00037) ASSERT_NEAR(log_positive(x), std::log(x), 3e-16) << x;
+  EXPECT_EQ(log_positive(1.0), 0.0);
+}
+
+// What DRY takes off, by its definition: for each place behind an earlier copy of the sequence's end.
+void take_repetitions(std::vector<float>& logits, const DryParameters& dry, const std::vector<TokenId>& tokens) {
+  std::map<TokenId, size_t> longest;
+  for (size_t next = 1; next < tokens.size(); ++next) {
+    size_t length = 0;
+    while (length < next && tokens[next - 1 - length] == tokens[tokens.size() - 1 - length]) ++length;
+    if (static_cast<int>(length) >= dry.allowed_length) longest[tokens[next]] = std::max(longest[tokens[next]], length);
+  }
+  for (const auto& [token, length] : longest) {
+    const double exponent = static_cast<double>(length) - dry.allowed_length;
+    logits[static_cast<size_t>(token)] -= static_cast<float>(dry.multiplier * std::pow(dry.base, exponent));
+  }
+}
+
 // The probabilities that the definitions give, worked out in double by the plainest code.
 std::vector<double> exact_probabilities(std::vector<float> logits, const SamplingParameters& p,
-                                        const TokenCounts& counts) {
+                                        const TokenCounts& counts, const std::vector<TokenId>& tokens) {
   for (const auto& [token, bias] : p.logit_bias) logits[static_cast<size_t>(token)] += bias;
   for (const auto& [token, count] : counts) {
     float& logit = logits[static_cast<size_t>(token)];
     logit = logit > 0 ? logit / p.repetition_penalty : logit * p.repetition_penalty;
     if (count > 0) logit -= p.presence_penalty + p.frequency_penalty * static_cast<float>(count);
   }
+  if (p.dry.on()) take_repetitions(logits, p.dry, tokens);
   const size_t n = logits.size();
   std::vector<size_t> order(n);
   std::iota(order.begin(), order.end(), size_t{0});
@@ -114,23 +140,21 @@ Case make_case(const char* name, const std::function<void(SamplingParameters&)>&
   return result;
 }
 
-class SamplerDistribution : public testing::TestWithParam<Case> {};
-
-// Chi-square of 20,000 draws against the exact probabilities. The draws are a fixed sequence, so the test gives one
+// Chi-square of so many draws against the exact probabilities. The draws are a fixed sequence, so a test gives one
 // answer always; the bound is the statistic's 1 - 1e-6 quantile (Wilson-Hilferty).
-TEST_P(SamplerDistribution, IsTheDefinitions) {
+void expect_the_definitions(SamplingParameters parameters, int draws) {
   const std::vector<float> logits = some_logits(50, 3);
+  // Ends as it began, and once more: 11 and 29 would continue.
+  const std::vector<TokenId> tokens = {5, 8, 30, 11, 11, 4, 8, 30, 29, 2, 5, 8, 30};
   TokenCounts counts;
-  SamplingParameters parameters = GetParam().parameters;
   if (uses_penalties(parameters)) counts = {{0, 0}, {5, 1}, {11, 3}, {29, 2}};
-  const std::vector<double> exact = exact_probabilities(logits, parameters, counts);
+  const std::vector<double> exact = exact_probabilities(logits, parameters, counts, tokens);
   Sampler sampler;
   HostRow row(logits);
   std::vector<int> seen(logits.size());
-  const int draws = 20000;
   for (int i = 0; i < draws; ++i) {
     parameters.seed = static_cast<uint64_t>(i);
-    ++seen[static_cast<size_t>(sampler.draw(row, parameters, counts, 17))];
+    ++seen[static_cast<size_t>(sampler.draw(row, parameters, counts, 17, tokens))];
   }
   double statistic = 0, pooled_expected = 0;
   int pooled_seen = 0, cells = 0;
@@ -153,6 +177,40 @@ TEST_P(SamplerDistribution, IsTheDefinitions) {
   EXPECT_LT(statistic, freedom * std::pow(1 - term + 4.7534 * std::sqrt(term), 3)) << cells << " cells";
 }
 
+// Every stage with every other: all subsets of them.
+TEST(Sampler, EveryCombinationOfStagesIsTheDefinitions) {
+  using Parameters = SamplingParameters;
+  const std::vector<std::pair<const char*, void (*)(Parameters&)>> stages = {
+      {"bias",
+       [](Parameters& p) {
+         p.logit_bias = {{3, 2.0f}, {8, -INFINITY}};
+       }},
+      {"repetition", [](Parameters& p) { p.repetition_penalty = 1.4f; }},
+      {"presence and frequency", [](Parameters& p) { p.presence_penalty = 0.7f, p.frequency_penalty = -0.2f; }},
+      {"dry", [](Parameters& p) { p.dry.multiplier = 0.6f, p.dry.penalty_last_n = -1; }},
+      {"temperature", [](Parameters& p) { p.temperature = 1.7f; }},
+      {"top-k", [](Parameters& p) { p.top_k = 25; }},
+      {"typical-p", [](Parameters& p) { p.typical_p = 0.85f; }},
+      {"top-p", [](Parameters& p) { p.top_p = 0.9f; }},
+      {"min-p", [](Parameters& p) { p.min_p = 0.03f; }},
+  };
+  for (size_t subset = 0; subset < size_t{1} << stages.size(); ++subset) {
+    Parameters parameters;
+    std::string names;
+    for (size_t i = 0; i < stages.size(); ++i) {
+      if (!(subset >> i & 1)) continue;
+      stages[i].second(parameters);
+      names += std::string(stages[i].first) + ' ';
+    }
+    SCOPED_TRACE(names);
+    expect_the_definitions(parameters, 3000);
+  }
+}
+
+class SamplerDistribution : public testing::TestWithParam<Case> {};
+
+TEST_P(SamplerDistribution, IsTheDefinitions) { expect_the_definitions(GetParam().parameters, 20000); }
+
 INSTANTIATE_TEST_SUITE_P(
     All, SamplerDistribution,
     testing::Values(make_case("plain", [](auto&) {}), make_case("cold", [](auto& p) { p.temperature = 0.3f; }),
@@ -173,6 +231,15 @@ INSTANTIATE_TEST_SUITE_P(
                                 p.logit_bias = {{3, 4.0f}, {8, -INFINITY}};
                               }),
                     make_case("repetition", [](auto& p) { p.repetition_penalty = 1.8f; }),
+                    make_case("dry", [](auto& p) { p.dry.multiplier = 0.8f, p.dry.penalty_last_n = -1; }),
+                    make_case("dry_strict",
+                              [](auto& p) {
+                                p.dry = {.multiplier = 2.0f,
+                                         .base = 1.2f,
+                                         .allowed_length = 1,
+                                         .penalty_last_n = -1,
+                                         .breakers = nullptr};
+                              }),
                     make_case("presence_frequency",
                               [](auto& p) { p.presence_penalty = 0.7f, p.frequency_penalty = 0.9f, p.top_p = 0.9f; })),
     [](const auto& info) { return std::string(info.param.name); });
@@ -205,6 +272,43 @@ TEST(Sampler, ForbiddenTokensAreNeverDrawn) {
   EXPECT_GT(seen[1500], 150);
   parameters.logit_bias = {{7, INFINITY}};  // cannot bring back what is forbidden
   EXPECT_NE(sampler.draw(row, parameters, {}, 0), 7);
+}
+
+TEST(ForbidBadWords, ForbidsTheTokenThatWouldCompleteOne) {
+  const std::vector<std::vector<TokenId>> words = {{40}, {1, 2}, {1, 2, 33}, {2, 5}};
+  const auto forbidden = [&](const std::vector<TokenId>& answer) {
+    std::vector<uint32_t> mask(2, ~0u);
+    EXPECT_TRUE(forbid_bad_words(words, answer, mask));
+    std::vector<TokenId> result;
+    for (TokenId token = 0; token < 64; ++token) {
+      if (!(mask[static_cast<size_t>(token) / 32] >> (token % 32) & 1)) result.push_back(token);
+    }
+    return result;
+  };
+  EXPECT_EQ(forbidden({}), std::vector<TokenId>{40});
+  EXPECT_EQ(forbidden({1}), (std::vector<TokenId>{2, 40}));
+  EXPECT_EQ(forbidden({7, 1, 2}), (std::vector<TokenId>{5, 33, 40}));
+  EXPECT_EQ(forbidden({1, 2, 3}), std::vector<TokenId>{40});
+  std::vector<uint32_t> mask(2, ~0u);
+  EXPECT_FALSE(forbid_bad_words({}, {}, mask));
+}
+
+TEST(Sampler, DryTakesTheContinuationOfARepetition) {
+  std::vector<float> logits(10, 0.0f);
+  logits[3] = 5.0f;
+  logits[4] = 4.0f;
+  HostRow row(logits);
+  Sampler sampler;
+  SamplingParameters parameters;
+  parameters.temperature = 0;
+  const std::vector<TokenId> tokens = {1, 2, 3, 9, 1, 2};
+  EXPECT_EQ(sampler.draw(row, parameters, {}, 6, tokens), 3);
+  parameters.dry.multiplier = 0.9f;
+  EXPECT_EQ(sampler.draw(row, parameters, {}, 6, tokens), 3);
+  parameters.dry.multiplier = 1.1f;
+  EXPECT_EQ(sampler.draw(row, parameters, {}, 6, tokens), 4);
+  parameters.dry.penalty_last_n = 4;  // the first does not count any more
+  EXPECT_EQ(sampler.draw(row, parameters, {}, 6, tokens), 3);
 }
 
 TEST(Sampler, NothingAllowedAndNoNumbersAreErrors) {
@@ -269,6 +373,13 @@ TEST(CheckSamplingParameters, NamesTheOneThatIsOutOfRange) {
   EXPECT_EQ(offender([](auto& p) { p.logprobs = 21; }), "logprobs");
   EXPECT_EQ(offender([](auto& p) { p.logit_bias = {{100, 1.0f}}; }), "logit_bias");
   EXPECT_EQ(offender([](auto& p) { p.max_tokens = -5; }), "max_tokens");
+  EXPECT_EQ(offender([](auto& p) { p.bad_words = {{}}; }), "bad_words");
+  EXPECT_EQ(offender([](auto& p) { p.bad_words = {{1, 100}}; }), "bad_words");
+  EXPECT_EQ(offender([](auto& p) { p.dry.multiplier = -1; }), "dry_multiplier");
+  EXPECT_EQ(offender([](auto& p) { p.dry.base = 0.5f; }), "dry_base");
+  EXPECT_EQ(offender([](auto& p) { p.dry.allowed_length = -1; }), "dry_allowed_length");
+  EXPECT_EQ(offender([](auto& p) { p.dry.penalty_last_n = -2; }), "dry_penalty_last_n");
+  EXPECT_EQ(offender([](auto& p) { p.dry.breakers = std::make_shared<SequenceBreakers>(); }), "dry_sequence_breakers");
 }
 
 }  // namespace
