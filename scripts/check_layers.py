@@ -41,7 +41,7 @@ def problems_of(path: pathlib.Path, src: pathlib.Path) -> list[str]:
             found.append(f"{where}: {room} (storey {STOREY[room]}) may not include {other} (storey {STOREY[other]})")
         elif not (src / target).exists():
             found.append(f'{where}: "{target}" does not exist')
-        elif target == "base/testing.h" and not path.name.endswith("_test.cc"):
+        elif target == "base/testing.h" and not path.name.endswith(("_test.cc", "testing.h")):
             found.append(f"{where}: {target} is for tests only")
     return found
 

@@ -1,4 +1,4 @@
-// What tests of several rooms share. Only *_test.cc files include it.
+// What tests of several rooms share. Only *_test.cc files and the rooms' own testing.h include it.
 #pragma once
 
 #include <stdlib.h>

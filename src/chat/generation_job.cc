@@ -26,8 +26,8 @@ class GenerationJob::State {
   void on_event(EngineEvent event) {
     if (auto* token = std::get_if<TokenEvent>(&event)) {
       on_token(*token);
-    } else {
-      on_finished(std::get<Finished>(event));
+    } else if (const auto* finished = std::get_if<Finished>(&event)) {
+      on_finished(*finished);
     }
   }
 

@@ -49,6 +49,7 @@ class Stopwatch {
         ended_.notify_all();
         return;
       }
+      if (!std::holds_alternative<TokenEvent>(event)) return;
       auto& first = first_[static_cast<size_t>(sequence)];
       if (!first) first = now;
       tokens_.push_back(now);

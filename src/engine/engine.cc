@@ -3,47 +3,15 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cassert>
-#include <chrono>
-#include <condition_variable>
-#include <deque>
-#include <map>
-#include <mutex>
-#include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "engine/engine_impl.h"
 #include "engine/kv_budget.h"
-#include "engine/runner.h"
-#include "engine/sampler.h"
-#include "engine/scheduler.h"
-#include "engine/step_pacer.h"
 
 namespace carronade {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
-
-// A request between its submission and its Finished.
-struct Active {
-  Request request;
-  Sequence* sequence = nullptr;  // the scheduler's
-  std::deque<TokenId> forced;    // come next, undrawn
-  TokenCounts counts;            // kept with penalties only
-  Sampler::Logprobs logprobs;    // of the step's row
-  bool unheard = false;          // its sink threw
-  bool has_started = false, has_answered = false;
-  Clock::time_point submitted, started, first_token;
-
-  int completion_tokens() const { return sequence->length() - sequence->prompt_tokens; }
-};
-
 void check_tokens(const std::vector<TokenId>& tokens, int vocabulary) {
   for (const TokenId token : tokens) {
     if (token < 0 || token >= vocabulary) {
@@ -53,68 +21,12 @@ void check_tokens(const std::vector<TokenId>& tokens, int vocabulary) {
   }
 }
 
-}  // namespace
-
-struct Engine::Impl {
-  Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in);
-
-  // On any thread.
-  RequestId submit(Request request);
-  void cancel(RequestId id);
-
-  // On the engine's thread.
-  void run();
-  bool receive();
-  void start(RequestId id, Request request, Clock::time_point submitted);
-  void end_cancelled();
-  void step();
-  void begin(Active& entry, Clock::time_point now);
-  void sample(const std::vector<RequestId>& outputs);
-  template <typename Action>
-  void guarded(RequestId id, Action action);
-  bool prepare(int output, Active& entry);
-  void draw(int output, Active& entry);
-  bool take(Active& entry, TokenEvent event);
-  void deliver(Active& entry, EngineEvent event);
-  void finish(Active& entry, FinishReason reason, TokenId stop_token = -1, std::optional<Error> error = {});
-  void fail(const std::vector<RequestId>& ids, const Error& error);
-  void publish();
-
-  std::unique_ptr<Backend> backend;
-  std::unique_ptr<Model> model;  // after the backend: goes first
-  EngineOptions options;
-  uint64_t weight_bytes;
-  int blocks;
-
-  // The engine's thread's own.
-  Scheduler scheduler;
-  Runner runner;
-  Sampler sampler;
-  StepPacer pacer;
-  std::map<RequestId, Active> active;
-  std::vector<std::vector<uint32_t>> masks;  // [max_num_seqs][ceil(vocabulary / 32)]
-  RequestId last_started = 0;
-  EngineStats counted;
-
-  // Shared, under `mutex`.
-  struct Submission {
-    RequestId id;
-    Request request;
-    Clock::time_point time;
-  };
-  mutable std::mutex mutex;
-  std::condition_variable wake;
-  std::deque<Submission> submissions;
-  std::vector<RequestId> cancellations;
-  bool stopping = false;
-  RequestId last_id = 0;
-  EngineStats published;
-
-  std::atomic<bool> has_cancellations{false};
-  std::thread thread;  // last: everything is there when it starts
-};
-
 namespace {
+
+// Rows with logits in one step: one for each sequence, and some for drafts and for the log-probabilities of prompts.
+int max_outputs(const EngineOptions& options) {
+  return std::min(options.max_num_batched_tokens, options.max_num_seqs + 32);
+}
 
 SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, bool kv_was_given) {
   // Nobody said how much memory to use: of ended sequences keep as much as one sequence may need, not all that could be
@@ -122,6 +34,7 @@ SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, boo
   const int of_one = (options.max_model_len + kBlockPositions - 1) / kBlockPositions;
   return {.max_num_seqs = options.max_num_seqs,
           .max_num_batched_tokens = options.max_num_batched_tokens,
+          .max_outputs = max_outputs(options),
           .blocks = blocks,
           .prefix_cache = options.prefix_cache,
           .max_idle_blocks = kv_was_given ? blocks : of_one};
@@ -138,8 +51,8 @@ Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> m
       scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0)),
       runner(*model),
       pacer(options.max_num_batched_tokens),
-      masks(static_cast<size_t>(options.max_num_seqs)) {
-  backend->reserve(options.max_num_batched_tokens, options.max_num_seqs, model->config().vocabulary);
+      masks(static_cast<size_t>(max_outputs(options))) {
+  backend->reserve(options.max_num_batched_tokens, max_outputs(options), model->config().vocabulary);
   backend->allocate_kv(model->kv_layout(options.kv_dtype), blocks);
   publish();
   thread = std::thread([this] {
@@ -192,6 +105,7 @@ void Engine::Impl::cancel(RequestId id) {
 void Engine::Impl::run() {
   while (receive()) {
     end_cancelled();
+    end_overdue(Clock::now());
     if (!scheduler.empty()) step();
     publish();
   }
@@ -221,7 +135,9 @@ void Engine::Impl::start(RequestId id, Request request, Clock::time_point submit
   last_started = id;
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
+  sequence->tenant = request.tenant;
   sequence->scope = {request.tenant.id, request.adapter};
+  sequence->wants_prompt_logits = request.sampling.prompt_logprobs >= 0;
   sequence->tokens = request.prompt;
   sequence->prompt_tokens = static_cast<int>(request.prompt.size());
   Active& entry = active[id];
@@ -253,26 +169,39 @@ void Engine::Impl::end_cancelled() {
   }
 }
 
+void Engine::Impl::end_overdue(Clock::time_point now) {
+  std::vector<RequestId> ids;
+  for (const auto& [id, entry] : active) {
+    if (entry.request.deadline && *entry.request.deadline <= now) ids.push_back(id);
+  }
+  if (!ids.empty()) fail(ids, Error(ErrorCode::kUnavailable, "the answer was not ready in the time it was given"));
+}
+
 void Engine::Impl::step() {
   const bool others_stream =
       std::any_of(active.begin(), active.end(), [](const auto& entry) { return entry.second.has_answered; });
+  propose_drafts();
   const Plan& plan = scheduler.step(pacer.prefill_rows(others_stream));
   const Clock::time_point before = Clock::now();
   std::vector<RequestId> planned;
   int rows = 0;
+  bool only_streams = true;
   for (const PlannedRows& part : plan) {
     planned.push_back(part.sequence->id);
     rows += part.rows;
+    only_streams &= part.outputs == part.rows && !part.sequence->wants_prompt_logits;
     Active& entry = active.at(part.sequence->id);
     if (!std::exchange(entry.has_started, true)) begin(entry, before);
   }
   try {
-    const std::vector<RequestId>& outputs = runner.run(plan);
+    runner.run(plan);
     pacer.measured(rows, seconds_between(before, Clock::now()));
     ++counted.steps;
+    remember_outputs(plan);
     scheduler.commit();
     end_cancelled();
-    sample(outputs);
+    sample();
+    if (only_streams) costs.measured(rows, seconds_between(before, Clock::now()));
   } catch (const Error& error) {
     fail(planned, error);
   } catch (const std::exception& error) {
@@ -284,116 +213,6 @@ void Engine::Impl::begin(Active& entry, Clock::time_point now) {
   entry.started = now;
   counted.prompt_tokens += static_cast<uint64_t>(entry.sequence->prompt_tokens);
   counted.cached_tokens += static_cast<uint64_t>(entry.sequence->cached_tokens);
-}
-
-// One token for each output row whose request still runs.
-void Engine::Impl::sample(const std::vector<RequestId>& outputs) {
-  bool masked = false;
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    if (const auto found = active.find(outputs[i]); found != active.end()) {
-      guarded(outputs[i], [&] { masked |= prepare(static_cast<int>(i), found->second); });
-    }
-  }
-  if (masked) backend->wait();
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    if (const auto found = active.find(outputs[i]); found != active.end()) {
-      guarded(outputs[i], [&] { draw(static_cast<int>(i), found->second); });
-    }
-  }
-}
-
-// What is wrong with one request ends that one only.
-template <typename Action>
-void Engine::Impl::guarded(RequestId id, Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    fail({id}, error);
-  } catch (const std::exception& error) {
-    fail({id}, Error(ErrorCode::kInternal, error.what()));
-  }
-}
-
-// Log-probabilities of the unrestricted row, then what the constraint and min_tokens forbid. True: a mask was enqueued.
-bool Engine::Impl::prepare(int output, Active& entry) {
-  const SamplingParameters& sampling = entry.request.sampling;
-  if (sampling.logprobs >= 0) {
-    BackendRow row(*backend, output);
-    entry.logprobs = sampler.logprobs(row, sampling.logprobs);
-  }
-  if (!entry.forced.empty()) return false;  // it comes, allowed or not
-  std::vector<uint32_t>& mask = masks[static_cast<size_t>(output)];
-  mask.assign((static_cast<size_t>(model->config().vocabulary) + 31) / 32, ~0u);
-  bool forbids = entry.request.constraint && entry.request.constraint->fill_mask(mask);
-  const std::span<const TokenId> tokens = entry.sequence->tokens;
-  forbids |=
-      forbid_bad_words(sampling.bad_words, tokens.subspan(static_cast<size_t>(entry.sequence->prompt_tokens)), mask);
-  if (entry.completion_tokens() < sampling.min_tokens) {
-    for (const TokenId token : sampling.stop_tokens) {
-      if (token < 0 || token >= model->config().vocabulary) continue;
-      mask[static_cast<size_t>(token) / 32] &= ~(1u << (token % 32));
-      forbids = true;
-    }
-  }
-  if (forbids) backend->apply_mask(output, mask);
-  return forbids;
-}
-
-void Engine::Impl::draw(int output, Active& entry) {
-  const SamplingParameters& sampling = entry.request.sampling;
-  BackendRow row(*backend, output);
-  TokenEvent event;
-  if (entry.forced.empty()) {
-    event.token = sampler.draw(row, sampling, entry.counts, entry.sequence->length(), entry.sequence->tokens);
-  } else {
-    event.token = entry.forced.front();
-    entry.forced.pop_front();
-  }
-  if (sampling.logprobs >= 0) {
-    event.logprob = row.logits()[static_cast<size_t>(event.token)] - entry.logprobs.total;
-    event.top = std::move(entry.logprobs.top);
-  }
-  bool goes_on = take(entry, std::move(event));
-  // Forced tokens all come at once, and are computed in one step; but where log-probabilities are wanted each has its
-  // row first.
-  while (goes_on && sampling.logprobs < 0 && !entry.forced.empty()) {
-    TokenEvent forced;
-    forced.token = entry.forced.front();
-    entry.forced.pop_front();
-    goes_on = take(entry, std::move(forced));
-  }
-}
-
-// The next token of an answer, drawn or forced. False: it was the last, and `entry` is gone.
-bool Engine::Impl::take(Active& entry, TokenEvent event) {
-  const SamplingParameters& sampling = entry.request.sampling;
-  const TokenId token = event.token;
-  const auto& stops = sampling.stop_tokens;
-  if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
-    finish(entry, FinishReason::kStop, token);
-    return false;
-  }
-  scheduler.append(*entry.sequence, token);
-  if (uses_penalties(sampling)) ++entry.counts[token];
-  if (!std::exchange(entry.has_answered, true)) entry.first_token = Clock::now();
-  ++counted.generation_tokens;
-  deliver(entry, std::move(event));
-
-  Constraint::Verdict verdict;
-  if (entry.request.constraint) verdict = entry.request.constraint->accept(token);
-  if (std::holds_alternative<Constraint::Stop>(verdict)) {
-    finish(entry, FinishReason::kStop);
-    return false;
-  }
-  if (entry.completion_tokens() == sampling.max_tokens || entry.sequence->length() == options.max_model_len) {
-    finish(entry, FinishReason::kLength);
-    return false;
-  }
-  if (const auto* force = std::get_if<Constraint::Force>(&verdict)) {
-    check_tokens(force->tokens, model->config().vocabulary);
-    entry.forced.insert(entry.forced.begin(), force->tokens.begin(), force->tokens.end());
-  }
-  return true;
 }
 
 void Engine::Impl::deliver(Active& entry, EngineEvent event) {

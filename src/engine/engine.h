@@ -18,8 +18,9 @@ struct EngineOptions {
   uint64_t kv_bytes =
       0;  // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
   DType kv_dtype = DType::kF16;
-  bool prefix_cache = true;  // keep blocks of ended sequences, to be found by those that begin alike
-  int max_waiting = 1024;    // requests in the queue
+  bool prefix_cache = true;    // keep blocks of ended sequences, to be found by those that begin alike
+  int max_waiting = 1024;      // requests in the queue
+  int speculative_tokens = 0;  // at most so many guessed tokens a step and sequence; 0: no guessing
 };
 
 struct EngineStats {
@@ -27,6 +28,7 @@ struct EngineStats {
   int blocks_total = 0, blocks_used = 0;
   uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
   uint64_t cached_tokens = 0, preemptions = 0, steps = 0;
+  uint64_t draft_tokens = 0, accepted_draft_tokens = 0;
 };
 
 // Thread-safe: submit, cancel and stats may be called from any thread.

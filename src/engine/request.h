@@ -1,6 +1,7 @@
 // What the engine is asked and what it tells: integers only, no text.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -53,10 +54,11 @@ struct SamplingParameters {
   float frequency_penalty = 0.0f;  // subtracted for each time
   DryParameters dry;
   uint64_t seed = 0;
-  uint32_t choice = 0;  // which of a request's `n` answers: draws differ by (seed, choice, position)
-  int max_tokens = 0;   // of the answer; 0: up to the context's end
-  int min_tokens = 0;   // stop tokens are forbidden before
-  int logprobs = -1;    // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
+  uint32_t choice = 0;       // which of a request's `n` answers: draws differ by (seed, choice, position)
+  int max_tokens = 0;        // of the answer; 0: up to the context's end
+  int min_tokens = 0;        // stop tokens are forbidden before
+  int prompt_logprobs = -1;  // as logprobs, of the prompt; which is then computed whole, whatever the cache holds
+  int logprobs = -1;         // -1: none; 0: of the drawn token; k: and of the k most probable (at most 20)
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::vector<std::vector<TokenId>> bad_words;  // sequences that the answer must not hold; none is empty
   std::vector<TokenId> stop_tokens;             // end the answer and are not part of it
@@ -80,6 +82,11 @@ struct TokenEvent {
   std::vector<TokenLogprob> top;
 };
 
+// Of the prompt's tokens from the second on, before the answer's first.
+struct PromptLogprobs {
+  std::vector<TokenEvent> tokens;
+};
+
 struct Usage {
   int prompt_tokens = 0;
   int cached_tokens = 0;  // of the prompt, found in the prefix cache
@@ -100,7 +107,7 @@ struct Finished {
   std::optional<Error> error;  // with kFailed
 };
 
-using EngineEvent = std::variant<TokenEvent, Finished>;
+using EngineEvent = std::variant<TokenEvent, PromptLogprobs, Finished>;
 
 // Called on the engine's thread, in order; must return at once and not call the engine. After Finished it is never
 // called again.
@@ -112,6 +119,7 @@ struct Request {
   std::unique_ptr<Constraint> constraint;  // or nullptr
   Tenant tenant;
   int adapter = -1;
+  std::optional<std::chrono::steady_clock::time_point> deadline;  // then it ends with kFailed
   EventSink sink;
 };
 

@@ -2,9 +2,8 @@
 
 namespace carronade {
 
-const std::vector<RequestId>& Runner::run(const Plan& plan) {
+void Runner::run(const Plan& plan) {
   batch_.clear();
-  outputs_.clear();
   for (const PlannedRows& planned : plan) {
     const Sequence& sequence = *planned.sequence;
     batch_.sequences.push_back({.first_row = batch_.rows(),
@@ -13,16 +12,14 @@ const std::vector<RequestId>& Runner::run(const Plan& plan) {
                                 .block_table = sequence.blocks,
                                 .adapter = sequence.scope.adapter});
     for (int position = planned.first; position < planned.first + planned.rows; ++position) {
-      batch_.tokens.push_back(sequence.tokens[static_cast<size_t>(position)]);
+      const auto at = static_cast<size_t>(position);
+      batch_.tokens.push_back(at < sequence.tokens.size() ? sequence.tokens[at]
+                                                          : sequence.drafts[at - sequence.tokens.size()]);
       batch_.positions.push_back(position);
     }
-    if (planned.output) {
-      batch_.output_rows.push_back(batch_.rows() - 1);
-      outputs_.push_back(sequence.id);
-    }
+    for (int i = planned.outputs; i > 0; --i) batch_.output_rows.push_back(batch_.rows() - i);
   }
   model_.forward(batch_);
-  return outputs_;
 }
 
 }  // namespace carronade

@@ -14,13 +14,12 @@ class Runner {
  public:
   explicit Runner(Model& model) : model_(model) {}
 
-  // Runs the plan. Logits row i belongs to the i-th of the returned requests.
-  const std::vector<RequestId>& run(const Plan& plan);
+  // Runs the plan. Logits rows are in the plan's order, as many for each part as it has outputs.
+  void run(const Plan& plan);
 
  private:
   Model& model_;
   Batch batch_;
-  std::vector<RequestId> outputs_;
 };
 
 }  // namespace carronade

@@ -127,6 +127,7 @@ void check_sampling_parameters(const SamplingParameters& p, int vocabulary) {
   check_range("max_tokens", p.max_tokens, p.max_tokens >= 0, "at least 0");
   check_range("min_tokens", p.min_tokens, p.min_tokens >= 0, "at least 0");
   check_range("logprobs", p.logprobs, p.logprobs >= -1 && p.logprobs <= 20, "at most 20");
+  check_range("prompt_logprobs", p.prompt_logprobs, p.prompt_logprobs >= -1 && p.prompt_logprobs <= 20, "at most 20");
   for (const auto& [token, bias] : p.logit_bias) {
     check_range("logit_bias", token, token >= 0 && token < vocabulary, "a token of the vocabulary");
     check_range("logit_bias", bias, !std::isnan(bias), "a number");

@@ -2,6 +2,7 @@
 //
 //   + 1 20          request 1 arrives with a prompt of 20 tokens
 //   + 2 20 as 1     … whose tokens are the first of request 1's
+//   + 2 20 of 7     … of tenant 7, or `background` or `interactive` in place of `of 7`
 //   - 1             it ends
 //   8 => 1:0-8      a step with at most 8 rows of prompts: request 1's tokens 0 … 7 run. `!` after it: logits follow,
 //   and a token comes
@@ -32,13 +33,17 @@ class Replay {
       if (first == "+") {
         RequestId id = 0, like = 0;
         int length = 0;
-        std::string as;
+        Tenant tenant;
         words >> id >> length;
-        if (words >> as >> like) {
-          add(id, length, like);
-        } else {
-          add(id, length, id);
+        like = id;
+        for (std::string word; words >> word;) {
+          if (word == "as") words >> like;
+          if (word == "of") words >> tenant.id;
+          if (word == "weight") words >> tenant.weight;
+          if (word == "background") tenant.priority = Tenant::Priority::kBackground;
+          if (word == "interactive") tenant.priority = Tenant::Priority::kInteractive;
         }
+        add(id, length, like, tenant);
       } else if (first == "-") {
         RequestId id = 0;
         words >> id;
@@ -54,10 +59,11 @@ class Replay {
     }
   }
 
-  void add(RequestId id, int length, RequestId like, uint64_t tenant = 0) {
+  void add(RequestId id, int length, RequestId like, const Tenant& tenant = {}) {
     auto sequence = std::make_unique<Sequence>();
     sequence->id = id;
-    sequence->scope.tenant = tenant;
+    sequence->tenant = tenant;
+    sequence->scope.tenant = tenant.id;
     sequence->prompt_tokens = length;
     for (int i = 0; i < length; ++i) sequence->tokens.push_back(token(like, i));
     sequences_[id] = &scheduler_.add(std::move(sequence));
@@ -73,8 +79,8 @@ class Replay {
     std::vector<Sequence*> outputs;
     for (const PlannedRows& rows : scheduler_.step(prefill_rows)) {
       text += fmt::format("{}{}:{}-{}{}", text.empty() ? "" : " ", rows.sequence->id, rows.first,
-                          rows.first + rows.rows, rows.output ? "!" : "");
-      if (rows.output) outputs.push_back(rows.sequence);
+                          rows.first + rows.rows, rows.outputs > 0 ? "!" : "");
+      if (rows.outputs > 0) outputs.push_back(rows.sequence);
     }
     scheduler_.commit();
     for (Sequence* sequence : outputs) scheduler_.append(*sequence, token(sequence->id, sequence->length()));
@@ -253,12 +259,12 @@ TEST(Scheduler, RunningRequestsShareBlocks) {
 
 TEST(Scheduler, AnotherTenantDoesNotFindThem) {
   Replay replay(options(2, 64, 10, true));
-  replay.add(1, 40, 1, 5);
+  replay.add(1, 40, 1, {.id = 5});
   replay.step(64);
   replay.remove(1);
-  replay.add(2, 40, 1, 6);
+  replay.add(2, 40, 1, {.id = 6});
   EXPECT_EQ(replay.step(64), "2:0-40!");
-  replay.add(3, 40, 1, 5);
+  replay.add(3, 40, 1, {.id = 5});
   EXPECT_EQ(replay.step(64), "2:40-41! 3:32-40!");
 }
 
@@ -307,6 +313,177 @@ TEST(Scheduler, APreemptedRequestFindsItsOwnBlocksAgain) {
   EXPECT_EQ(replay.at(2).cached_tokens, 0);  // nothing of its prompt was cached when it came
 }
 
+TEST(Scheduler, TheTenantServedLeastComesNext) {
+  Replay replay(options(1, 64, 20));
+  replay.run(R"(
+    + 1 20 of 7
+    + 2 20 of 7
+    + 3 20 of 7
+    64 => 1:0-20!
+    + 4 10 of 8
+    + 5 10 of 8
+    - 1
+    64 => 2:0-20!
+    - 2
+    64 => 4:0-10!
+    - 4
+    64 => 5:0-10!
+    - 5
+    64 => 3:0-20!
+  )");
+}
+
+TEST(Scheduler, TwiceTheWeightIsServedTwiceAsMuch) {
+  Replay replay(options(1, 64, 20));
+  for (RequestId id = 1; id <= 30; ++id) replay.add(id, 10, id, {.id = 7, .weight = 2});
+  for (RequestId id = 31; id <= 60; ++id) replay.add(id, 10, id, {.id = 8, .weight = 1});
+  int heavy = 0;
+  for (int turn = 0; turn < 30; ++turn) {
+    const RequestId ran = std::stoull(replay.step(64));
+    heavy += ran <= 30 ? 1 : 0;
+    replay.remove(ran);
+  }
+  EXPECT_EQ(heavy, 20);
+}
+
+TEST(Scheduler, AbsenceEarnsNothing) {
+  Replay replay(options(1, 64, 20));
+  replay.run("+ 1 60 of 7");
+  for (RequestId id = 2; id <= 9; ++id) replay.add(id, 60, id, {.id = 7});
+  for (RequestId id = 1; id <= 4; ++id) {
+    replay.step(64);
+    replay.remove(id);
+  }
+  // A newcomer is next once, and does not hold the place until it has caught up with four.
+  for (RequestId id = 10; id <= 14; ++id) replay.add(id, 60, id, {.id = 8});
+  std::string order;
+  for (int turn = 0; turn < 4; ++turn) {
+    const RequestId ran = std::stoull(replay.step(64));
+    order += ran < 10 ? "7" : "8";
+    replay.remove(ran);
+  }
+  EXPECT_EQ(std::count(order.begin(), order.end(), '8'), 2) << order;
+}
+
+TEST(Scheduler, PromptsOfTheTenantServedLeastAreReadFirst) {
+  Replay replay(options(3, 64, 20));
+  replay.run(R"(
+    + 1 60 of 7
+    16 => 1:0-16
+    + 2 20 of 8
+    16 => 1:16-32
+    16 => 2:0-16
+    16 => 1:32-48
+    16 => 2:16-20! 1:48-60!
+  )");
+}
+
+TEST(Scheduler, InteractiveGoesFirstButNormalIsNotStarved) {
+  Replay replay(options(1, 64, 20));
+  replay.add(1, 10, 1);
+  for (RequestId id = 2; id <= 8; ++id) replay.add(id, 10, id, {.priority = Tenant::Priority::kInteractive});
+  std::string order;
+  for (int turn = 0; turn < 8; ++turn) {
+    const RequestId ran = std::stoull(replay.step(64));
+    order += fmt::format("{} ", ran);
+    replay.remove(ran);
+  }
+  EXPECT_EQ(order, "2 3 4 5 1 6 7 8 ");
+}
+
+TEST(Scheduler, BackgroundRunsWhenNothingElseWaitsAndMakesRoom) {
+  Replay replay(options(1, 64, 20));
+  replay.run(R"(
+    + 1 20 background
+    + 2 5
+    64 => 2:0-5!
+    - 2
+    64 => 1:0-20!
+    + 3 5
+    64 => 3:0-5!
+    64 => 3:5-6!
+    - 3
+    64 => 1:0-21!
+  )");
+  EXPECT_EQ(replay.at(1).preemptions, 1);
+}
+
+TEST(Scheduler, BackgroundGivesItsBlocksFirst) {
+  Replay replay(options(3, 64, 5));
+  replay.run(R"(
+    + 1 16 background
+    64 => 1:0-16!
+    + 2 30
+    64 => 1:16-17! 2:0-30!
+    64 => 1:17-18! 2:30-31!
+    64 => 1:18-19! 2:31-32!
+    + 3 14
+    64 => 2:32-33! 3:0-14!
+  )");
+  EXPECT_EQ(replay.at(1).preemptions, 1);
+}
+
+TEST(Scheduler, APromptThatIsBeingReadIsReadOnce) {
+  Replay replay(options(5, 64, 30, true));
+  replay.run(R"(
+    + 1 40
+    + 2 40 as 1
+    + 3 40 as 1
+    + 4 40 as 1
+    + 5 12
+    20 => 1:0-20
+    20 => 1:20-40!
+    64 => 1:40-41! 5:0-12! 2:32-40! 3:32-40! 4:32-40!
+  )");
+  EXPECT_EQ(replay.at(4).cached_tokens, 32);
+}
+
+TEST(Scheduler, WhoWaitsForAPrefixGoesOnWhenItsReaderIsGone) {
+  Replay replay(options(5, 64, 30, true));
+  replay.run(R"(
+    + 1 40
+    + 2 40 as 1
+    20 => 1:0-20
+    - 1
+    20 => 2:16-36
+  )");
+}
+
+TEST(Scheduler, DraftsTakeTheOutputsThatAreLeft) {
+  SchedulerOptions limits = options(2, 16, 10);
+  limits.max_outputs = 6;
+  Replay replay(limits);
+  replay.run("+ 1 5\n + 2 5\n 16 => 1:0-5! 2:0-5!");
+  auto& sequence = const_cast<Sequence&>(replay.at(1));
+  Scheduler& scheduler = replay.scheduler();
+  sequence.drafts = {50, 51, 52, 53, 54};
+  const Plan plan = scheduler.step(16);
+  ASSERT_EQ(plan.size(), 2u);
+  EXPECT_EQ(plan[0].rows, 5);
+  EXPECT_EQ(plan[0].outputs, 5);
+  EXPECT_EQ(plan[1].outputs, 1);
+  scheduler.commit();
+  EXPECT_EQ(sequence.computed, 6);
+  scheduler.append_computed(sequence, 50);
+  scheduler.append(sequence, 99);
+  scheduler.append(const_cast<Sequence&>(replay.at(2)), 98);
+  sequence.drafts.clear();
+  replay.run("16 => 1:7-8! 2:6-7!");
+}
+
+TEST(Scheduler, PromptLogitsTakeNothingFromTheCache) {
+  SchedulerOptions limits = options(2, 64, 10, true);
+  limits.max_outputs = 12;
+  Replay replay(limits);
+  replay.run("+ 1 40\n 64 => 1:0-40!\n - 1\n + 2 40 as 1");
+  const_cast<Sequence&>(replay.at(2)).wants_prompt_logits = true;
+  const Plan plan = replay.scheduler().step(64);
+  ASSERT_EQ(plan.size(), 1u);
+  EXPECT_EQ(plan[0].first, 0);
+  EXPECT_EQ(plan[0].rows, 12);
+  EXPECT_EQ(plan[0].outputs, 12);
+}
+
 // Any order of arrivals, endings and steps: the books balance, nobody is passed over, every row runs once and in order.
 TEST(Scheduler, HoldsItsRulesInRandomRuns) {
   for (const uint32_t seed : {1u, 2u, 3u, 4u}) {
@@ -349,7 +526,7 @@ TEST(Scheduler, HoldsItsRulesInRandomRuns) {
         rows += part.rows;
         ASSERT_TRUE(planned.insert(part.sequence->id).second);
         ASSERT_EQ(part.first, part.sequence->computed);
-        ASSERT_EQ(part.output, part.first + part.rows == part.sequence->length());
+        ASSERT_EQ(part.outputs, part.first + part.rows == part.sequence->length() ? 1 : 0);
         ASSERT_GE(static_cast<int>(part.sequence->blocks.size()) * kBlockPositions, part.first + part.rows);
       }
       ASSERT_LE(rows, limits.max_num_batched_tokens);
@@ -358,7 +535,7 @@ TEST(Scheduler, HoldsItsRulesInRandomRuns) {
       scheduler.commit();
       ASSERT_TRUE(scheduler.books_balance());
       for (const PlannedRows& part : plan) {
-        if (!part.output) continue;
+        if (part.outputs == 0) continue;
         scheduler.append(*part.sequence, between(0, 1));
         if (part.sequence->length() < live.at(part.sequence->id).limit) continue;
         live.erase(part.sequence->id);
