@@ -24,6 +24,7 @@ class BlockPool {
   int available() const { return static_cast<int>(free_.size() + idle_.size()); }  // what allocate() can still give
   int held() const { return total() - available(); }
   int idle() const { return static_cast<int>(idle_.size()); }
+  const std::list<BlockId>& idle_blocks() const { return idle_; }  // least recently used first
   int references(BlockId block) const { return at(block).references; }
 
   // The lowest free block, else the idle one unused for longest. nullopt: all are held.

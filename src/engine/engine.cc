@@ -28,7 +28,7 @@ int max_outputs(const EngineOptions& options) {
   return std::min(options.max_num_batched_tokens, options.max_num_seqs + 32);
 }
 
-SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, bool kv_was_given) {
+SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, bool kv_was_given, ColdBlocks* cold) {
   // Nobody said how much memory to use: of ended sequences keep as much as one sequence may need, not all that could be
   // had.
   const int of_one = (options.max_model_len + kBlockPositions - 1) / kBlockPositions;
@@ -37,7 +37,14 @@ SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, boo
           .max_outputs = max_outputs(options),
           .blocks = blocks,
           .prefix_cache = options.prefix_cache,
-          .max_idle_blocks = kv_was_given ? blocks : of_one};
+          .max_idle_blocks = kv_was_given ? blocks : of_one,
+          .cold = cold};
+}
+
+std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& backend, const KvLayout& layout) {
+  if (options.kv_disk_bytes == 0 || !options.prefix_cache) return nullptr;
+  return std::make_unique<KvDisk>(
+      KvDiskOptions{options.kv_disk_directory, options.kv_disk_bytes, options.kv_disk_model}, backend, layout);
 }
 
 }  // namespace
@@ -48,7 +55,8 @@ Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> m
       options(options_in),
       weight_bytes(backend->memory_in_use()),
       blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), options)),
-      scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0)),
+      kv_disk(make_kv_disk(options, *backend, model->kv_layout(options.kv_dtype))),
+      scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0, kv_disk.get())),
       runner(*model),
       pacer(options.max_num_batched_tokens),
       masks(static_cast<size_t>(max_outputs(options))) {
@@ -110,6 +118,10 @@ void Engine::Impl::run() {
     publish();
   }
   while (!active.empty()) finish(active.begin()->second, FinishReason::kCancelled);
+  if (kv_disk) {
+    kv_disk->be_patient();
+    scheduler.save_idle_blocks();
+  }
   publish();
 }
 
@@ -257,6 +269,13 @@ void Engine::Impl::publish() {
   counted.blocks_total = scheduler.pool().total();
   counted.blocks_used = scheduler.pool().held();
   counted.preemptions = scheduler.preemptions();
+  if (kv_disk) {
+    const KvDiskStats disk = kv_disk->stats();
+    counted.kv_disk_bytes = disk.bytes;
+    counted.kv_disk_read = disk.read;
+    counted.kv_disk_written = disk.written;
+    counted.kv_disk_damaged = disk.damaged;
+  }
   const std::lock_guard lock(mutex);
   counted.waiting = scheduler.waiting();
   published = counted;

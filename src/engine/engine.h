@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
+#include <string>
 
 #include "backend/backend.h"
 #include "engine/request.h"
@@ -20,6 +22,9 @@ struct EngineOptions {
   DType kv_dtype = DType::kF16;
   bool prefix_cache = true;    // keep blocks of ended sequences, to be found by those that begin alike
   int max_waiting = 1024;      // requests in the queue
+  uint64_t kv_disk_bytes = 0;  // of files in kv_disk_directory; 0: what leaves the KV cache is lost
+  std::filesystem::path kv_disk_directory;
+  std::string kv_disk_model;   // names the weights in them: no two models share it
   int speculative_tokens = 0;  // at most so many guessed tokens a step and sequence; 0: no guessing
 };
 
@@ -29,6 +34,7 @@ struct EngineStats {
   uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
   uint64_t cached_tokens = 0, preemptions = 0, steps = 0;
   uint64_t draft_tokens = 0, accepted_draft_tokens = 0;
+  uint64_t kv_disk_bytes = 0, kv_disk_read = 0, kv_disk_written = 0, kv_disk_damaged = 0;  // the last three in blocks
 };
 
 // Thread-safe: submit, cancel and stats may be called from any thread.

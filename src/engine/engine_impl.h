@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/kv_disk.h"
 #include "engine/runner.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
@@ -91,6 +92,7 @@ struct Engine::Impl {
   int blocks;
 
   // The engine's thread's own.
+  std::unique_ptr<KvDisk> kv_disk;  // or nullptr
   Scheduler scheduler;
   Runner runner;
   Sampler sampler;

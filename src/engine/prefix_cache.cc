@@ -28,20 +28,27 @@ PrefixCache::Match PrefixCache::match(const PrefixScope& scope, std::span<const 
     if (found == entries_.end()) break;
     match.blocks.push_back(found->second.block);
     match.links.push_back(parent = found->second.link);
+    match.digest = found->second.digest;
     tokens = tokens.subspan(kBlockPositions);
   }
   return match;
 }
 
 PrefixCache::Inserted PrefixCache::insert(const PrefixScope& scope, Link parent,
-                                          std::span<const TokenId, kBlockPositions> tokens, BlockId block) {
+                                          std::span<const TokenId, kBlockPositions> tokens, BlockId block,
+                                          const BlockDigest& digest) {
   const Key key = make_key(scope, parent, tokens);
-  const auto [entry, is_new] = entries_.try_emplace(key, Entry{last_link_ + 1, block});
+  const auto [entry, is_new] = entries_.try_emplace(key, Entry{last_link_ + 1, block, digest});
   if (is_new) {
     ++last_link_;
     keys_.insert_or_assign(block, key);
   }
   return {entry->second.link, is_new};
+}
+
+PrefixCache::Content PrefixCache::content(BlockId block) const {
+  const Key& key = keys_.at(block);
+  return {key.tokens, entries_.at(key).digest};
 }
 
 void PrefixCache::forget(BlockId block) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -22,6 +23,9 @@ struct PrefixScope {
   bool operator==(const PrefixScope&) const = default;
 };
 
+// A block's name outside of this process: says everything that its content depends on. All zero where nobody asks.
+using BlockDigest = std::array<std::byte, 32>;
+
 // On the engine's thread. Knows blocks, holds none.
 class PrefixCache {
  public:
@@ -31,6 +35,7 @@ class PrefixCache {
   struct Match {
     std::vector<BlockId> blocks;
     std::vector<Link> links;
+    BlockDigest digest{};  // of the last block
   };
 
   // The longest chain of whole blocks that `tokens` begins with. The caller retains what it uses.
@@ -41,7 +46,14 @@ class PrefixCache {
     bool is_new;  // false: another block holds the same already, and this one stays unknown
   };
   Inserted insert(const PrefixScope& scope, Link parent, std::span<const TokenId, kBlockPositions> tokens,
-                  BlockId block);
+                  BlockId block, const BlockDigest& digest = {});
+
+  // What a known block holds. Valid until it is forgotten.
+  struct Content {
+    std::span<const TokenId, kBlockPositions> tokens;
+    const BlockDigest& digest;
+  };
+  Content content(BlockId block) const;
 
   void forget(BlockId block);
   size_t size() const { return entries_.size(); }
@@ -59,6 +71,7 @@ class PrefixCache {
   struct Entry {
     Link link;
     BlockId block;
+    BlockDigest digest;
   };
   static Key make_key(const PrefixScope& scope, Link parent, std::span<const TokenId, kBlockPositions> tokens);
 

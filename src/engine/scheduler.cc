@@ -25,8 +25,7 @@ size_t common_blocks(const Sequence& a, const Sequence& b) {
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
-    : options_(options),
-      pool_(options.blocks, options.max_idle_blocks, [this](BlockId block) { cache_.forget(block); }) {
+    : options_(options), pool_(options.blocks, options.max_idle_blocks, [this](BlockId block) { evicted(block); }) {
   assert(options.max_num_batched_tokens > options.max_num_seqs);
   options_.max_outputs = std::max(options.max_outputs, options.max_num_seqs);
 }
@@ -107,12 +106,14 @@ bool Scheduler::try_admit(Sequence& sequence) {
   sequence.computed = static_cast<int>(found.blocks.size()) * kBlockPositions;
   sequence.chained = found.blocks.size();
   if (!found.links.empty()) sequence.link = found.links.back();
-  if (!sequence.admitted_before) sequence.cached_tokens = sequence.computed;
-  sequence.admitted_before = true;
+  if (options_.cold) sequence.digest = found.links.empty() ? options_.cold->root(sequence.scope) : found.digest;
   sequence.blocks = std::move(found.blocks);
   const bool extended = extend(sequence);
   assert(extended);
   (void)extended;
+  load_cold_blocks(sequence);
+  if (!sequence.admitted_before) sequence.cached_tokens = sequence.computed;
+  sequence.admitted_before = true;
   return true;
 }
 
@@ -207,11 +208,48 @@ void Scheduler::abandon() { plan_.clear(); }
 void Scheduler::tell_cache(Sequence& sequence) {
   const size_t full = static_cast<size_t>(sequence.computed / kBlockPositions);
   for (; sequence.chained < full; ++sequence.chained) {
-    const auto tokens = std::span(sequence.tokens).subspan(sequence.chained * kBlockPositions).first<kBlockPositions>();
     const BlockId block = sequence.blocks[sequence.chained];
-    const PrefixCache::Inserted inserted = cache_.insert(sequence.scope, sequence.link, tokens, block);
+    const BlockDigest digest = next_digest(sequence);
+    const PrefixCache::Inserted inserted =
+        cache_.insert(sequence.scope, sequence.link, block_tokens(sequence, sequence.chained), block, digest);
     sequence.link = inserted.link;
+    sequence.digest = digest;
     if (inserted.is_new) pool_.set_cached(block);
+  }
+}
+
+ColdBlocks::Tokens Scheduler::block_tokens(const Sequence& sequence, size_t block) {
+  return std::span(sequence.tokens).subspan(block * kBlockPositions).first<kBlockPositions>();
+}
+
+BlockDigest Scheduler::next_digest(const Sequence& sequence) const {
+  return options_.cold ? options_.cold->next(sequence.digest, block_tokens(sequence, sequence.chained)) : BlockDigest{};
+}
+
+// Behind what the cache knows, what was kept elsewhere; up to the last token, which is computed anew.
+void Scheduler::load_cold_blocks(Sequence& sequence) {
+  if (!options_.cold || !options_.prefix_cache || sequence.wants_prompt_logits) return;
+  const size_t most = static_cast<size_t>(sequence.length() - 1) / kBlockPositions;
+  while (sequence.chained < most && options_.cold->load(next_digest(sequence), block_tokens(sequence, sequence.chained),
+                                                        sequence.blocks[sequence.chained])) {
+    sequence.computed += kBlockPositions;
+    tell_cache(sequence);
+  }
+}
+
+void Scheduler::evicted(BlockId block) {
+  if (options_.cold) {
+    const PrefixCache::Content content = cache_.content(block);
+    options_.cold->save(content.digest, content.tokens, block);
+  }
+  cache_.forget(block);
+}
+
+void Scheduler::save_idle_blocks() {
+  if (!options_.cold) return;
+  for (const BlockId block : pool_.idle_blocks()) {
+    const PrefixCache::Content content = cache_.content(block);
+    options_.cold->save(content.digest, content.tokens, block);
   }
 }
 
@@ -238,6 +276,7 @@ void Scheduler::release_blocks(Sequence& sequence) {
   sequence.computed = 0;
   sequence.chained = 0;
   sequence.link = PrefixCache::kRoot;
+  sequence.digest = {};
 }
 
 void Scheduler::remove(Sequence& sequence) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/block_pool.h"
+#include "engine/cold_blocks.h"
 #include "engine/fair_queue.h"
 #include "engine/prefix_cache.h"
 #include "engine/request.h"
@@ -31,6 +32,7 @@ struct Sequence {
   bool admitted_before = false;
   size_t chained = 0;  // blocks that the prefix cache has been told of
   PrefixCache::Link link = PrefixCache::kRoot;
+  BlockDigest digest{};  // of the last of them
 
   int length() const { return static_cast<int>(tokens.size()); }
   int pending() const { return length() - computed; }  // tokens not yet computed
@@ -43,6 +45,7 @@ struct SchedulerOptions {
   int blocks = 1;
   bool prefix_cache = true;
   int max_idle_blocks = 1 << 30;  // kept for the prefix cache alone
+  ColdBlocks* cold = nullptr;     // where evicted blocks go, with the prefix cache only; outlives the scheduler
 };
 
 // Of a sequence's tokens, then its drafts, `rows` run in this step, from `first` on. Logits follow the last `outputs`
@@ -83,6 +86,9 @@ class Scheduler {
   }
   void remove(Sequence& sequence);  // ended, for whatever reason: its blocks go back
 
+  // Hands everything that the prefix cache knows to the cold blocks, what was used longest ago first.
+  void save_idle_blocks();
+
   bool empty() const { return sequences_.empty(); }
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return queue_.size(); }
@@ -107,7 +113,11 @@ class Scheduler {
   bool extend(Sequence& sequence);  // blocks for all its tokens; false: the pool is empty
   std::vector<Sequence*> prompts_in_turn() const;
   void release_blocks(Sequence& sequence);
+  void load_cold_blocks(Sequence& sequence);
   void tell_cache(Sequence& sequence);
+  void evicted(BlockId block);
+  static ColdBlocks::Tokens block_tokens(const Sequence& sequence, size_t block);
+  BlockDigest next_digest(const Sequence& sequence) const;
 
   SchedulerOptions options_;
   PrefixCache cache_;

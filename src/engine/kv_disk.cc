@@ -1,0 +1,273 @@
+#include "engine/kv_disk.h"
+
+#include <pthread.h>
+#include <sodium.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+
+namespace carronade {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kMagic = "CARRKV01";
+constexpr size_t kTokenBytes = kBlockPositions * sizeof(TokenId);
+constexpr size_t kChecksumBytes = crypto_generichash_BYTES;
+constexpr size_t kHeaderBytes = kMagic.size() + kTokenBytes;
+// What waits for the disk is memory that no budget knows of.
+constexpr size_t kMostQueuedBytes = 32 << 20;
+
+class Hasher {
+ public:
+  Hasher() { crypto_generichash_init(&state_, nullptr, 0, kChecksumBytes); }
+  void add(const void* data, size_t size) {
+    crypto_generichash_update(&state_, static_cast<const unsigned char*>(data), size);
+  }
+  void add(std::string_view text) {  // with its length, so that no two lists of texts meet
+    const uint64_t size = text.size();
+    add(&size, sizeof size);
+    add(text.data(), text.size());
+  }
+  BlockDigest finish() {
+    BlockDigest digest;
+    crypto_generichash_final(&state_, reinterpret_cast<unsigned char*>(digest.data()), digest.size());
+    return digest;
+  }
+
+ private:
+  crypto_generichash_state state_;
+};
+static_assert(sizeof(BlockDigest) == kChecksumBytes);
+
+std::string hexadecimal(const BlockDigest& digest) {
+  std::string text(digest.size() * 2 + 1, '\0');
+  sodium_bin2hex(text.data(), text.size(), reinterpret_cast<const unsigned char*>(digest.data()), digest.size());
+  text.pop_back();
+  return text;
+}
+
+bool is_block_name(const std::string& name) {
+  return name.size() == sizeof(BlockDigest) * 2 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+}  // namespace
+
+KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
+    : options_(std::move(options)), backend_(backend), block_bytes_(block_bytes(layout)), buffer_(block_bytes_) {
+  if (sodium_init() < 0) throw Error(ErrorCode::kInternal, "libsodium cannot be used");
+  std::error_code failure;
+  fs::create_directories(options_.directory, failure);
+  if (failure) {
+    throw Error(
+        ErrorCode::kIo,
+        fmt::format("{}: the folder for KV blocks cannot be made: {}", options_.directory.string(), failure.message()),
+        "kv-disk");
+  }
+  Hasher hasher;
+  hasher.add(kMagic);
+  hasher.add(options_.model);
+  hasher.add(backend.device().name);
+  hasher.add(backend.device().variant);
+  hasher.add(info(layout.dtype).name);
+  for (const int32_t extent : {layout.layers, layout.kv_heads, layout.head_dim}) hasher.add(&extent, sizeof extent);
+  model_digest_ = hasher.finish();
+  find_files();
+  writer_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "kv-disk");
+    write_queue();
+  });
+}
+
+KvDisk::~KvDisk() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_all();
+  writer_.join();
+}
+
+BlockDigest KvDisk::root(const PrefixScope& scope) const {
+  Hasher hasher;
+  hasher.add(model_digest_.data(), model_digest_.size());
+  hasher.add(&scope.tenant, sizeof scope.tenant);
+  const int64_t adapter = scope.adapter;
+  hasher.add(&adapter, sizeof adapter);
+  return hasher.finish();
+}
+
+BlockDigest KvDisk::next(const BlockDigest& parent, Tokens tokens) const {
+  Hasher hasher;
+  hasher.add(parent.data(), parent.size());
+  hasher.add(tokens.data(), tokens.size_bytes());
+  return hasher.finish();
+}
+
+// In the order of their last use; what is no block of ours is left alone, but for what an earlier run did not finish.
+void KvDisk::find_files() {
+  struct Found {
+    fs::file_time_type time;
+    File file;
+  };
+  std::vector<Found> found;
+  std::error_code failure;
+  for (const fs::directory_entry& entry : fs::directory_iterator(options_.directory, failure)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".part" && is_block_name(entry.path().stem().string())) {
+      fs::remove(entry.path(), failure);
+    } else if (is_block_name(name)) {
+      const uint64_t bytes = entry.file_size(failure);
+      if (!failure) found.push_back({entry.last_write_time(failure), {name, bytes}});
+    }
+  }
+  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.time < b.time; });
+  const std::lock_guard lock(mutex_);
+  for (Found& one : found) add_file(std::move(one.file.name), one.file.bytes);
+  make_room(0);
+}
+
+fs::path KvDisk::path_of(const std::string& name) const { return options_.directory / name; }
+
+void KvDisk::add_file(std::string name, uint64_t bytes) {
+  forget(name);
+  files_.push_back({name, bytes});
+  by_name_.emplace(std::move(name), std::prev(files_.end()));
+  stats_.bytes += bytes;
+  stats_.blocks = files_.size();
+}
+
+void KvDisk::forget(const std::string& name) {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end()) return;
+  stats_.bytes -= found->second->bytes;
+  files_.erase(found->second);
+  by_name_.erase(found);
+  stats_.blocks = files_.size();
+}
+
+void KvDisk::make_room(uint64_t bytes) {
+  while (!files_.empty() && stats_.bytes + bytes > options_.capacity) {
+    const std::string oldest = files_.front().name;
+    forget(oldest);
+    std::error_code ignored;
+    fs::remove(path_of(oldest), ignored);
+  }
+}
+
+bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
+  const std::string name = hexadecimal(digest);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = by_name_.find(name);
+    if (found == by_name_.end()) return false;
+    files_.splice(files_.end(), files_, found->second);
+  }
+  const fs::path path = path_of(name);
+  std::string content;
+  try {
+    content = read_file(path, kHeaderBytes + block_bytes_ + kChecksumBytes);
+  } catch (const Error&) {
+    content.clear();  // gone, or of another size
+  }
+  const size_t whole = kHeaderBytes + block_bytes_;
+  bool good = content.size() == whole + kChecksumBytes && content.starts_with(kMagic) &&
+              std::memcmp(content.data() + kMagic.size(), tokens.data(), kTokenBytes) == 0;
+  if (good) {
+    Hasher hasher;
+    hasher.add(content.data(), whole);
+    const BlockDigest checksum = hasher.finish();
+    good = std::memcmp(content.data() + whole, checksum.data(), kChecksumBytes) == 0;
+  }
+  std::error_code ignored;
+  if (!good) {
+    fs::remove(path, ignored);
+    const std::lock_guard lock(mutex_);
+    forget(name);
+    ++stats_.damaged;
+    return false;
+  }
+  backend_.write_blocks({&into, 1}, std::as_bytes(std::span(content)).subspan(kHeaderBytes, block_bytes_));
+  fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);
+  const std::lock_guard lock(mutex_);
+  ++stats_.read;
+  return true;
+}
+
+void KvDisk::save(const BlockDigest& digest, Tokens tokens, BlockId from) {
+  const uint64_t bytes = kHeaderBytes + block_bytes_ + kChecksumBytes;
+  Job job{hexadecimal(digest), {}};
+  {
+    std::unique_lock lock(mutex_);
+    if (by_name_.contains(job.name) || bytes > options_.capacity) return;
+    if (patient_) changed_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kMostQueuedBytes; });
+    if (!queue_.empty() && queued_bytes_ + bytes > kMostQueuedBytes) {
+      ++stats_.dropped;
+      return;
+    }
+  }
+  backend_.read_blocks({&from, 1}, buffer_);
+  job.content.reserve(bytes);
+  job.content.append(kMagic).append(reinterpret_cast<const char*>(tokens.data()), kTokenBytes);
+  job.content.append(reinterpret_cast<const char*>(buffer_.data()), buffer_.size());
+  const std::lock_guard lock(mutex_);
+  queued_bytes_ += bytes;
+  queue_.push_back(std::move(job));
+  changed_.notify_all();
+}
+
+void KvDisk::write_queue() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [&] { return ending_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    Job job = std::move(queue_.front());
+    queue_.pop_front();
+    const uint64_t bytes = job.content.size() + kChecksumBytes;
+    make_room(bytes);
+    lock.unlock();
+    const bool written = write_file(job);
+    lock.lock();
+    queued_bytes_ -= bytes;
+    if (written) {
+      add_file(std::move(job.name), bytes);
+      ++stats_.written;
+    } else {
+      ++stats_.dropped;
+    }
+    changed_.notify_all();
+  }
+}
+
+// Renamed when whole, and not synced: after a power cut the checksum tells.
+bool KvDisk::write_file(const Job& job) {
+  Hasher hasher;
+  hasher.add(job.content.data(), job.content.size());
+  const BlockDigest checksum = hasher.finish();
+  fs::path part = path_of(job.name);
+  part += ".part";
+  std::ofstream out(part, std::ios::binary | std::ios::trunc);
+  out.write(job.content.data(), static_cast<std::streamsize>(job.content.size()));
+  out.write(reinterpret_cast<const char*>(checksum.data()), checksum.size());
+  out.close();
+  std::error_code failure;
+  if (out.good()) fs::rename(part, path_of(job.name), failure);
+  if (out.good() && !failure) return true;
+  fs::remove(part, failure);
+  spdlog::warn("{}: a KV block could not be written; it will be computed again when it is needed", part.string());
+  return false;
+}
+
+KvDiskStats KvDisk::stats() const {
+  const std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace carronade
