@@ -4,6 +4,7 @@
 #include <fstream>
 #include <string>
 
+#include "base/control_group.h"
 #include "base/error.h"
 
 namespace carronade {
@@ -12,13 +13,6 @@ namespace {
 constexpr int kDefaultLength = 4096;
 constexpr int kDefaultSequences = 16;
 constexpr int kDefaultRows = 256;  // of a step: past this many rows a CPU's matrix kernels gain nothing
-
-std::optional<uint64_t> read_number(const char* path) {
-  std::ifstream file(path);
-  uint64_t value = 0;
-  if (file >> value) return value;
-  return std::nullopt;
-}
 
 std::string human(uint64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1u << 30)); }
 
@@ -40,9 +34,7 @@ uint64_t available_memory() {
     std::getline(info, rest);
     if (key == "MemAvailable:") available = kib * 1024;
   }
-  const auto limit = read_number("/sys/fs/cgroup/memory.max"), current = read_number("/sys/fs/cgroup/memory.current");
-  if (limit && current) available = std::min(available, *limit > *current ? *limit - *current : 0);
-  return available;
+  return std::min(available, read_control_group().memory_left().value_or(available));
 }
 
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {

@@ -82,6 +82,9 @@ CatalogueEntry parse_entry(const Json& json) {
   entry.licence = json.at("licence");
   entry.parameters = json.at("parameters");
   entry.context_length = json.at("context_length");
+  entry.kv_bytes_per_token = json.value("kv_bytes_per_token", uint64_t{0});
+  entry.original = json.value("original", "");
+  if (!entry.original.empty()) check_repository(entry.original);
   entry.quantization = json.at("quantization");
   entry.thinks = json.at("thinks");
   for (const std::string alias : json.value("aliases", Json::array())) entry.aliases.push_back(lower_case(alias));
@@ -145,6 +148,13 @@ Catalogue Catalogue::built_in() { return parse(kBuiltIn); }
 Catalogue Catalogue::from_environment() {
   const char* path = std::getenv("CARRONADE_CATALOGUE");
   return path && *path ? parse(read_file(path)) : built_in();
+}
+
+const CatalogueEntry* Catalogue::find_original(std::string_view repository) const {
+  const std::string wanted = lower_case(repository);
+  const auto found = std::ranges::find_if(
+      entries_, [&](const CatalogueEntry& entry) { return !wanted.empty() && lower_case(entry.original) == wanted; });
+  return found == entries_.end() ? nullptr : &*found;
 }
 
 const CatalogueEntry* Catalogue::find(std::string_view name) const {

@@ -35,10 +35,12 @@ struct ModelSource {
 struct CatalogueEntry {
   std::string name;
   std::vector<std::string> aliases;  // lower case
+  std::string original;              // org/repo of the weights as published, of which this is a quantization
   std::string description;
   std::string licence;  // SPDX
   uint64_t parameters = 0;
-  uint64_t context_length = 0;  // tokens
+  uint64_t context_length = 0;      // tokens
+  uint64_t kv_bytes_per_token = 0;  // keys and values in F16; 0: unknown
   std::string quantization;
   bool thinks = false;
   std::map<std::string, double> chat;  // sampling defaults: temperature, top_p, top_k, repetition_penalty
@@ -62,6 +64,9 @@ class Catalogue {
 
   // By name or alias, whatever the case; nullptr when there is none.
   const CatalogueEntry* find(std::string_view name) const;
+
+  // The entry whose original is this repository, whatever the case; nullptr when there is none.
+  const CatalogueEntry* find_original(std::string_view repository) const;
 
   // The name that looks most like `name`, for "did you mean"; empty when none is near.
   std::string nearest(std::string_view name) const;

@@ -270,4 +270,21 @@ std::string http_get_text(const HttpRequest& request, uint64_t max_bytes) {
   return text;
 }
 
+std::string why_unreachable(const std::string& url, std::chrono::milliseconds timeout) {
+  struct Answered {};
+  HttpRequest request;
+  request.url = url;
+  request.connect_timeout = request.total_timeout = timeout;
+  try {
+    http_get(
+        request, [](const HttpResponse&) { throw Answered(); }, [](std::span<const std::byte>) {});
+  } catch (const Answered&) {
+  } catch (const HttpFailure& failure) {
+    return failure.status > 0 ? "" : failure.what();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
 }  // namespace carronade

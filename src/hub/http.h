@@ -59,4 +59,7 @@ HttpResponse http_get(const HttpRequest& request, const OnResponse& on_response,
 // The whole body as text. Throws as http_get, and Error{kTooLarge}.
 std::string http_get_text(const HttpRequest& request, uint64_t max_bytes = 32ull << 20);
 
+// Whether a server answers there, whatever it says; nothing of the answer is read. Empty: it does, else why not.
+std::string why_unreachable(const std::string& url, std::chrono::milliseconds timeout);
+
 }  // namespace carronade

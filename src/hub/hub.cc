@@ -159,10 +159,33 @@ std::vector<Repository> Hub::repositories_of(const ModelReference& reference) co
   return repositories;
 }
 
+std::vector<std::string> Hub::endpoints() const {
+  ModelReference reference;
+  std::vector<std::string> endpoints;
+  for (const HubKind kind : {HubKind::kHuggingFace, HubKind::kModelScope}) {
+    reference.hub = kind;
+    for (const Repository& repository : repositories_of(reference)) endpoints.push_back(repository.endpoint);
+  }
+  return endpoints;
+}
+
 LocalModel Hub::pull(const ModelReference& reference, const PullOptions& options, ProgressSink& sink) const {
   if (auto local = find_local(reference)) return *local;
   const bool other_way = reference.entry && has_packages(*reference.entry);
-  return PullJob(*this, reference, options, sink, other_way ? Haste::kQuick : Haste::kPatient).run();
+  try {
+    return PullJob(*this, reference, options, sink, other_way ? Haste::kQuick : Haste::kPatient).run();
+  } catch (const Error& error) {
+    const CatalogueEntry* quantized = reference.quantized;
+    if (!quantized || error.code != ErrorCode::kUnavailable) throw;
+    const bool is_here = storage_.find(quantized->name).has_value();
+    throw Error(
+        error.code,
+        fmt::format("{}\n  {} is the same model in {}{}", error.what(), quantized->name, quantized->quantization,
+                    is_here ? ", and is installed"
+                            : fmt::format("; `carronade pull {}` fetches it ({})", quantized->name,
+                                          format_bytes(quantized->approximate_bytes))),
+        error.param);
+  }
 }
 
 std::optional<LocalModel> Hub::find_default() const {

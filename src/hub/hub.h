@@ -76,6 +76,10 @@ class Hub {
   // The same, but only from this machine.
   std::optional<LocalModel> find_default() const;
 
+  // Where models are asked for: the hubs' addresses, the first choice first.
+  std::vector<std::string> endpoints() const;
+  bool offline() const { return options_.offline; }
+
   std::vector<InstalledModel> list() const { return storage_.list(); }
 
   // Waits for a pull of it in progress. Throws Error{kNotFound} when it is not here, {kInvalidArgument} for a path of

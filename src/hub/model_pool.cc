@@ -1,7 +1,10 @@
 #include "hub/model_pool.h"
 
 #include <chrono>
+#include <set>
 #include <utility>
+
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -44,6 +47,15 @@ std::optional<ChatTemplate> read_chat_template(const Checkpoint& checkpoint, con
   }
 }
 
+// A type that was asked for does not make quantized weights float again.
+void tell_of_quantized_weights(const Checkpoint& checkpoint, const std::string& name) {
+  std::set<std::string_view> types;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    if (!is_float(tensor.dtype)) types.insert(info(tensor.dtype).name);
+  }
+  if (!types.empty()) spdlog::warn("{}: its weights are quantized and stay so ({})", name, fmt::join(types, " "));
+}
+
 }  // namespace
 
 std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path,
@@ -52,6 +64,7 @@ std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::file
   loaded->name = options.served_name.empty() ? name : options.served_name;
   loaded->path = path;
   const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(path);
+  if (options.backend.float_weights) tell_of_quantized_weights(*checkpoint, name);
   // What is quick and may fail comes before the weights.
   const ModelConfig config = read_model_config(*checkpoint);
   if (config.encoder) {

@@ -47,6 +47,14 @@ std::string canonical_hub_name(const ModelReference& reference) {
   return name;
 }
 
+void set_revision(ModelReference& reference, std::string_view revision) {
+  reference.revision = revision;
+  if (reference.revision == "main" || (reference.hub == HubKind::kModelScope && reference.revision == "master"))
+    reference.revision.clear();
+  if (!reference.revision.empty()) check_relative_path(reference.revision);
+  reference.name = canonical_hub_name(reference);
+}
+
 // org/repo[@revision][:selector], or a page's org/repo/(blob|resolve|tree)/revision[/file].
 ModelReference parse_hub(std::string_view text, HubKind hub) {
   ModelReference reference;
@@ -83,11 +91,8 @@ ModelReference parse_hub(std::string_view text, HubKind hub) {
     throw_error(ErrorCode::kInvalidArgument, "'{}' is not a model; a file of a repository is written {}:{}", text,
                 reference.repository, rest.substr(1));
   }
-  if (reference.revision == "main" || (hub == HubKind::kModelScope && reference.revision == "master"))
-    reference.revision.clear();
-  if (!reference.revision.empty()) check_relative_path(reference.revision);
   if (!reference.selector.empty()) check_relative_path(reference.selector);
-  reference.name = canonical_hub_name(reference);
+  set_revision(reference, std::string(reference.revision));
   return reference;
 }
 
@@ -113,6 +118,16 @@ ModelReference path_reference(std::filesystem::path path) {
   reference.path = std::move(path);
   reference.name = reference.path.filename().empty() ? reference.path.parent_path().filename().string()
                                                      : reference.path.filename().string();
+  return reference;
+}
+
+// Hubs take a repository's name in any case; here the same model has one folder.
+ModelReference known_to(const Catalogue& catalogue, ModelReference reference) {
+  reference.quantized = catalogue.find_original(reference.repository);
+  if (reference.quantized) {
+    reference.repository = reference.quantized->original;
+    reference.name = canonical_hub_name(reference);
+  }
   return reference;
 }
 
@@ -147,19 +162,38 @@ ModelReference parse_reference(std::string_view text, const Catalogue& catalogue
   std::string_view rest = text;
   if (take_hub_host(rest, hub)) {
     const bool api_address = is_url(text) && rest.starts_with("api/");
-    if (!api_address) return parse_hub(rest, hub);
+    if (!api_address) return known_to(catalogue, parse_hub(rest, hub));
   }
   if (is_url(text)) return parse_url(text);
   if (text.find("://") != std::string_view::npos) {
     throw_error(ErrorCode::kInvalidArgument, "'{}' cannot be fetched; only http:// and https:// addresses can", text);
   }
-  if (text.find('/') != std::string_view::npos) return parse_hub(text, hub);
+  if (text.find('/') != std::string_view::npos) return known_to(catalogue, parse_hub(text, hub));
 
   const std::string near = catalogue.nearest(text);
   throw_error(
       ErrorCode::kNotFound,
       "there is no model '{}'{}; `carronade list` shows the names, and org/repo, an address or a path works too",
       text.substr(0, 200), near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+}
+
+ModelReference with_revision(ModelReference reference, std::string_view revision) {
+  if (revision.empty() || reference.kind == ModelReference::Kind::kPath) return reference;
+  if (reference.kind != ModelReference::Kind::kHub) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("a revision belongs to a repository, org/repo, and {} is none{}", reference.name,
+                            reference.entry && !reference.entry->original.empty()
+                                ? fmt::format("; its repository is {}", reference.entry->original)
+                                : ""),
+                "--revision");
+  }
+  const std::string before = reference.revision;
+  set_revision(reference, revision);
+  if (!before.empty() && before != reference.revision) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("two revisions are named, {} and {}", before, std::string(revision)), "--revision");
+  }
+  return reference;
 }
 
 }  // namespace carronade

@@ -28,13 +28,35 @@ class Reference : public ::testing::Test {
 
 TEST_F(Reference, NamesAndAliasesOfTheCatalogueAreTheSameModel) {
   for (const char* text :
-       {"deepseek-r1-distill-qwen-1.5b", "default", "DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-r1:1.5b",
-        "deepseek-ai/deepseek-r1-distill-qwen-1.5b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"}) {
+       {"deepseek-r1-distill-qwen-1.5b", "default", "DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-r1:1.5b"}) {
     const ModelReference reference = parse(text);
     EXPECT_EQ(reference.kind, Kind::kCatalogue) << text;
     EXPECT_EQ(reference.name, "deepseek-r1-distill-qwen-1.5b");
     EXPECT_EQ(reference.entry, &catalogue_.default_entry());
   }
+}
+
+TEST_F(Reference, ARepositorysNameIsItsPublishedWeights) {
+  for (const char* text : {"deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-ai/deepseek-r1-distill-qwen-1.5b",
+                           "https://huggingface.co/deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"}) {
+    const ModelReference reference = parse(text);
+    EXPECT_EQ(reference.kind, Kind::kHub) << text;
+    EXPECT_EQ(reference.name, "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B");
+    EXPECT_EQ(reference.quantized, &catalogue_.default_entry());
+    EXPECT_EQ(reference.entry, nullptr);
+  }
+  EXPECT_EQ(parse("org/repo").quantized, nullptr);
+}
+
+TEST_F(Reference, ARevisionCanBeGivenApart) {
+  EXPECT_EQ(with_revision(parse("org/repo"), "v1").name, "org/repo@v1");
+  EXPECT_EQ(with_revision(parse("org/repo:Q8_0"), "v1").name, "org/repo@v1:Q8_0");
+  EXPECT_EQ(with_revision(parse("org/repo"), "main").name, "org/repo");
+  EXPECT_EQ(with_revision(parse("org/repo@v1"), "v1").name, "org/repo@v1");
+  EXPECT_EQ(with_revision(parse("org/repo"), "").name, "org/repo");
+  EXPECT_THROW(with_revision(parse("org/repo@v1"), "v2"), Error);
+  EXPECT_THROW(with_revision(parse("org/repo"), "../x"), Error);
+  EXPECT_THROW(with_revision(parse("default"), "v1"), Error);
 }
 
 struct HubCase {

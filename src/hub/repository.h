@@ -48,7 +48,7 @@ std::vector<RemoteFile> list_repository(const Repository& repository, const Time
 RemoteFile remote_file(const Repository& repository, std::string_view path);
 
 // The files to fetch for `selector`: an exact file (all pieces of a split one), a quantization, or empty for the best
-// choice; a repository without GGUF files gives its safetensors files with configuration and tokenizer. The first is
+// choice: safetensors files as published, with configuration and tokenizer, else a GGUF file. The first is
 // the one to open, or for safetensors, `config.json`. Throws Error{kNotFound} that lists what there is.
 std::vector<RemoteFile> choose_files(const std::vector<RemoteFile>& files, std::string_view selector,
                                      std::string_view repository);

@@ -92,8 +92,15 @@ std::vector<RemoteFile> with_pieces(const std::vector<RemoteFile>& files, const 
   return result;
 }
 
+// Weights as published: safetensors in the repository's own folder.
+bool is_weights(std::string_view path) {
+  return path.find('/') == std::string_view::npos && path.ends_with(".safetensors") &&
+         !path.starts_with("consolidated") && !path.starts_with("adapter_");
+}
+
 bool belongs_to_safetensors(const RemoteFile& file) {
-  static constexpr std::array<std::string_view, 11> kCompanions = {"tokenizer.json",
+  static constexpr std::array<std::string_view, 12> kCompanions = {"tokenizer.json",
+                                                                   "1_Pooling/config.json",
                                                                    "tokenizer_config.json",
                                                                    "tokenizer.model",
                                                                    "vocab.json",
@@ -105,8 +112,7 @@ bool belongs_to_safetensors(const RemoteFile& file) {
                                                                    "chat_template.json",
                                                                    "model.safetensors.index.json"};
   const std::string& path = file.path;
-  if (path.find('/') != std::string::npos) return false;
-  if (path.ends_with(".safetensors")) return !path.starts_with("consolidated") && !path.starts_with("adapter_");
+  if (is_weights(path)) return true;
   return std::ranges::find(kCompanions, path) != kCompanions.end();
 }
 
@@ -163,7 +169,10 @@ std::vector<RemoteFile> choose_files(const std::vector<RemoteFile>& files, std::
     if (is_gguf_model(file)) models.push_back(&file);
   }
   if (selector.empty()) {
-    if (models.empty()) return choose_safetensors(files, repository);
+    // Where both are, the published ones are what the repository's name means; a quantization can be asked for.
+    const bool published = find_path(files, "config.json") &&
+                           std::ranges::any_of(files, [](const RemoteFile& file) { return is_weights(file.path); });
+    if (models.empty() || published) return choose_safetensors(files, repository);
     if (const RemoteFile* file = choose_preferred(models)) return with_pieces(files, *file);
     throw_error(ErrorCode::kNotFound, "{} has several models; choose one with {}:FILE from: {}", repository, repository,
                 listing(models));

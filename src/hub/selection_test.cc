@@ -66,6 +66,13 @@ TEST(SplitPieces, OnlyForNamesThatSaySo) {
   EXPECT_THROW(split_pieces("m-00001-of-00000.gguf"), Error);
 }
 
+TEST(ChooseFiles, AsPublishedComesFirstWhereBothAre) {
+  EXPECT_EQ(first_of({"config.json", "model.safetensors", "m-Q4_K_M.gguf"}, ""), "config.json");
+  EXPECT_EQ(first_of({"config.json", "model.safetensors", "m-Q4_K_M.gguf"}, "Q4_K_M"), "m-Q4_K_M.gguf");
+  EXPECT_EQ(first_of({"config.json", "onnx/model.safetensors", "m-Q4_K_M.gguf"}, ""), "m-Q4_K_M.gguf");
+  EXPECT_EQ(first_of({"config.json", "m-Q4_K_M.gguf"}, ""), "m-Q4_K_M.gguf");
+}
+
 TEST(ChooseFiles, SafetensorsNeedTheirConfiguration) {
   const auto chosen = choose_files(
       files_named({"model.safetensors", "consolidated.safetensors", "tokenizer.json", "config.json", "x.bin"}), "",

@@ -149,7 +149,8 @@ class SmallCatalogue:
                 common
                 | {
                     "name": "big",
-                    "aliases": ["default", "org/big-original"],
+                    "aliases": ["default", "big-one"],
+                    "original": "org/Big-Original",
                     "description": "the default",
                     "file": {"name": "big.gguf", "approximate_bytes": 400_000},
                     "fallback": "carried",

@@ -22,7 +22,20 @@ def test_a_name_comes_from_the_hub(carronade, hub, catalogue):
     path = carronade.pull("BIG")
     assert path.read_bytes() == catalogue.big
     assert path == carronade.models / "big" / "big.gguf"
-    assert carronade.pull("org/Big-Original") == path  # an alias
+    assert carronade.pull("Big-One") == path  # an alias
+
+
+def test_a_repositorys_own_name_is_what_was_published_there(carronade, hub, catalogue):
+    hub.repositories["org/Big-Original"] = {"config.json": Blob(b"{}", lfs=False), "model.safetensors": Blob(b"weights" * 100)}
+    path = carronade.pull("org/big-original")
+    assert path.is_dir() and (path / "model.safetensors").read_bytes() == b"weights" * 100
+    assert list(carronade.installed()) == ["org/Big-Original"]
+    assert carronade.pull("org/BIG-original") == path
+
+
+def test_where_the_published_weights_are_out_of_reach_the_quantization_is_named(carronade, catalogue, nowhere):
+    said = carronade.refuse("pull", "org/Big-Original", environment=nowhere)
+    assert "big is the same model in Q4_K_M" in said and "carronade pull big" in said
 
 
 def test_where_the_hub_fails_the_next_source_is_used(carronade, hub, catalogue):
@@ -222,7 +235,7 @@ def test_the_built_in_catalogue_needs_no_file(carronade, tmp_path):
     shown = json.loads(carronade.run("list", "--json", cwd=tmp_path).stdout)
     names = {entry["name"] for entry in shown["available"]}
     assert {"deepseek-r1-distill-qwen-1.5b", "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b", "smollm2-135m"} <= names
-    entry = json.loads(carronade.run("show", "--json", "deepseek-ai/deepseek-r1-distill-qwen-1.5b").stdout)["catalogue"]
+    entry = json.loads(carronade.run("show", "--json", "deepseek-r1-distill-qwen-1.5b").stdout)["catalogue"]
     assert entry["name"] == "deepseek-r1-distill-qwen-1.5b"
     assert entry["chat"] == {"temperature": 0.6, "top_p": 0.95}
     assert "sha256" not in entry  # nobody has computed it here: the hub says it
