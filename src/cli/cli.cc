@@ -91,6 +91,8 @@ int run_command_line(int argc, char** argv) {
   add_serve_command(app);
   add_run_command(app);
   add_model_commands(app);
+  add_show_command(app);
+  add_doctor_command(app);
   add_bench_command(app);
   add_eval_command(app);
   return parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));

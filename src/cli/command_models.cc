@@ -1,4 +1,4 @@
-// carronade pull | list | show | rm
+// carronade pull | list | rm
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,17 +10,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/checkpoint_summary.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/model_json.h"
 #include "cli/progress_bar.h"
 #include "hub/hub.h"
 #include "hub/names.h"
 
 namespace carronade {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct ModelFlags {
   std::vector<std::string> models;
@@ -37,37 +35,6 @@ Hub open_hub(const ModelFlags& flags) {
   HubOptions options = HubOptions::from_environment();
   options.directory = flags.download_directory;
   return Hub(std::move(options));
-}
-
-void print_json(const Json& json) { fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace)); }
-
-Json to_json(const InstalledModel& model) {
-  Json files = Json::array();
-  for (const InstalledFile& file : model.files)
-    files.push_back({{"path", file.path}, {"bytes", file.bytes}, {"sha256", file.sha256}});
-  return {{"name", model.name},
-          {"path", model.path().string()},
-          {"bytes", model.bytes()},
-          {"source", model.source},
-          {"repository", model.repository},
-          {"revision", model.revision},
-          {"date", model.date},
-          {"files", files}};
-}
-
-Json to_json(const CatalogueEntry& entry) {
-  Json json = {{"name", entry.name},
-               {"description", entry.description},
-               {"licence", entry.licence},
-               {"parameters", entry.parameters},
-               {"context_length", entry.context_length},
-               {"quantization", entry.quantization},
-               {"thinks", entry.thinks},
-               {"bytes", entry.approximate_bytes},
-               {"chat", entry.chat},
-               {"aliases", entry.aliases}};
-  if (!entry.sha256.empty()) json["sha256"] = entry.sha256;
-  return json;
 }
 
 void pull(const ModelFlags& flags) {
@@ -130,89 +97,6 @@ void list(const ModelFlags& flags) {
   }
 }
 
-void print_field(const char* name, const std::string& value) {
-  if (!value.empty()) fmt::print("{:<16}{}\n", name, value);
-}
-
-void print_entry(const CatalogueEntry& entry) {
-  print_field("Description", entry.description);
-  print_field("Licence", entry.licence);
-  print_field("Parameters", fmt::format("{:.2f} B", static_cast<double>(entry.parameters) / 1e9));
-  print_field("Context", fmt::format("{} tokens", entry.context_length));
-  print_field("Quantization", entry.quantization);
-  print_field("Thinks", entry.thinks ? "yes" : "no");
-  std::string chat;
-  for (const auto& [key, value] : entry.chat) chat += fmt::format("{}{} {:g}", chat.empty() ? "" : ", ", key, value);
-  print_field("Chat defaults", chat);
-}
-
-void print_installed(const InstalledModel& model) {
-  print_field("From", model.repository.empty() ? model.source : model.source + " " + model.repository);
-  print_field("Revision", model.revision);
-  print_field("Fetched", model.date);
-  for (const InstalledFile& file : model.files) {
-    print_field("File", fmt::format("{} ({})", file.path, format_bytes(file.bytes)));
-    print_field("SHA-256", file.sha256);
-  }
-}
-
-std::string types_text(const CheckpointSummary& summary) {
-  std::string text;
-  for (const auto& [type, count] : summary.types)
-    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, type);
-  return text;
-}
-
-Json to_json(const CheckpointSummary& summary) {
-  Json json = {{"format", summary.format},
-               {"architecture", summary.architecture},
-               {"parameters", summary.parameters},
-               {"types", summary.types},
-               {"has_chat_template", summary.has_chat_template}};
-  if (summary.context_length) json["context_length"] = *summary.context_length;
-  if (summary.layers) json["layers"] = *summary.layers;
-  return json;
-}
-
-void print_summary(const CheckpointSummary& summary) {
-  print_field("Format", summary.format);
-  print_field("Architecture", summary.architecture);
-  if (summary.layers) print_field("Layers", fmt::to_string(*summary.layers));
-  if (summary.context_length) print_field("Trained context", fmt::format("{} tokens", *summary.context_length));
-  print_field("Weights", fmt::format("{:.2f} B", static_cast<double>(summary.parameters) / 1e9));
-  print_field("Tensors", types_text(summary));
-  print_field("Chat template", summary.has_chat_template ? "yes" : "no");
-}
-
-void show(const ModelFlags& flags) {
-  const Hub hub = open_hub(flags);
-  const ModelReference reference = hub.parse(flags.model());
-  const auto local = hub.find_local(reference);
-  const CatalogueEntry* entry = reference.entry ? reference.entry : local ? local->entry : nullptr;
-  if (!local && !entry) {
-    throw_error(ErrorCode::kNotFound, "{} is not installed; `carronade pull {}` fetches it", reference.name,
-                reference.name);
-  }
-  if (flags.json) {
-    Json json = {{"name", local ? local->name : entry->name}};
-    if (entry) json["catalogue"] = to_json(*entry);
-    if (local && local->installed) json["installed"] = to_json(*local->installed);
-    if (local) json["checkpoint"] = to_json(summarize_checkpoint(local->path));
-    print_json(json);
-    return;
-  }
-  print_field("Name", local ? local->name : entry->name);
-  if (entry) print_entry(*entry);
-  if (!local) {
-    print_field("Size", fmt::format("about {}", format_bytes(entry->approximate_bytes)));
-    print_field("Installed", fmt::format("no; `carronade pull {}` fetches it", entry->name));
-    return;
-  }
-  print_field("Path", local->path.string());
-  if (local->installed) print_installed(*local->installed);
-  print_summary(summarize_checkpoint(local->path));
-}
-
 void remove_models(const ModelFlags& flags) {
   const Hub hub = open_hub(flags);
   for (const std::string& model : flags.models) {
@@ -235,8 +119,6 @@ CLI::App* add_command(CLI::App& app, const char* name, const char* help, const s
 }  // namespace
 
 void add_model_commands(CLI::App& app) {
-  constexpr const char* kModelHelp =
-      "A name of `carronade list`, org/repo[:file or quantization], an address, or a path";
   auto flags = std::make_shared<ModelFlags>();
   CLI::App* command = add_command(app, "pull", "Fetch a model", flags, pull);
   command->add_option("model", flags->models, kModelHelp)->expected(0, 1)->type_name("MODEL");
@@ -249,11 +131,6 @@ void add_model_commands(CLI::App& app) {
   flags = std::make_shared<ModelFlags>();
   command = add_command(app, "list", "List the models that are installed and those known by name", flags, list);
   command->alias("ls");
-  command->add_flag("--json", flags->json, "Print JSON");
-
-  flags = std::make_shared<ModelFlags>();
-  command = add_command(app, "show", "Show what is known about a model", flags, show);
-  command->add_option("model", flags->models, kModelHelp)->required()->expected(1)->type_name("MODEL");
   command->add_flag("--json", flags->json, "Print JSON");
 
   flags = std::make_shared<ModelFlags>();

@@ -19,10 +19,14 @@
 
 #include "api/openai.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "chat/generation_job.h"
+#include "cli/answer_printer.h"
 #include "cli/commands.h"
+#include "cli/conversation.h"
 #include "cli/interrupt.h"
+#include "cli/line_editor.h"
 #include "cli/open_model.h"
 #include "cli/progress_bar.h"
 
@@ -32,7 +36,7 @@ namespace {
 
 struct RunFlags {
   std::vector<std::string> words;  // [MODEL] ["prompt"]
-  std::string model, system, download_dir, chat_template;
+  std::string model, system, download_dir, chat_template, revision, dtype = "auto";
   std::optional<float> temperature, top_p;
   std::optional<int> max_tokens;
   std::optional<uint64_t> seed;
@@ -61,66 +65,6 @@ class CountInterrupts {
   struct sigaction before_ {};
 };
 
-// What a model says must not be able to command the terminal: control characters but line ends and tabs are shown as
-// U+FFFD.
-std::string harmless(std::string_view text) {
-  std::string result;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    const bool c1 = c == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c1) {
-      result += "\xef\xbf\xbd";
-      i += c1 ? 1 : 0;
-    } else {
-      result += text[i];
-    }
-  }
-  return result;
-}
-
-// Shows an answer as it comes: the thought dimmed on a terminal and left out elsewhere, so that standard output holds
-// the answer alone.
-class Printer {
- public:
-  explicit Printer(const RunFlags& flags)
-      : terminal_(::isatty(STDOUT_FILENO) == 1),
-        silent_(flags.json),
-        show_thought_(terminal_ && !flags.hide_thinking) {}
-
-  void thought(const std::string& text) {
-    if (silent_ || !show_thought_) return;
-    if (!in_thought_) write("\033[2m");
-    in_thought_ = true;
-    write(harmless(text));
-  }
-  void answer(const std::string& text) {
-    if (silent_) return;
-    if (in_thought_) write("\033[0m\n\n");
-    in_thought_ = false;
-    write(terminal_ ? harmless(text) : text);
-  }
-  void end() {
-    if (silent_) return;
-    if (in_thought_) write("\033[0m");
-    in_thought_ = false;
-    write("\n");
-  }
-
- private:
-  static void write(std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-  }
-  bool terminal_, silent_, show_thought_;
-  bool in_thought_ = false;
-};
-
-struct Answer {
-  std::string text, thought;
-  ChatFinished finished;
-  uint64_t seed = 0;
-};
-
 // Events come on the engine's thread and are taken on ours.
 class EventQueue {
  public:
@@ -142,9 +86,10 @@ class EventQueue {
   std::vector<ChatEvent> events_;
 };
 
-Answer ask(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request, Printer& printer) {
+Answer ask(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request, AnswerPrinter& printer) {
   const auto queue = std::make_shared<EventQueue>();
   interrupts = 0;
+  printer.begin();
   const auto job = GenerationJob::start(model, request, [queue](ChatEvent event) { queue->push(std::move(event)); });
   Answer answer;
   answer.seed = job->seed();
@@ -216,58 +161,57 @@ void add_standard_input(std::string& prompt) {
   prompt += (prompt.empty() ? "" : "\n\n") + input;
 }
 
+nlohmann::ordered_json settings_of(const RunFlags& flags) {
+  nlohmann::ordered_json settings = nlohmann::ordered_json::object();
+  if (flags.temperature) settings["temperature"] = *flags.temperature;
+  if (flags.top_p) settings["top_p"] = *flags.top_p;
+  if (flags.max_tokens) settings["max_tokens"] = *flags.max_tokens;
+  if (flags.seed) settings["seed"] = *flags.seed;
+  if (!flags.stop.empty()) settings["stop"] = flags.stop;
+  return settings;
+}
+
 ChatRequest base_request(const RunFlags& flags) {
   ChatRequest request;
-  request.sampling.temperature = flags.temperature;
-  request.sampling.top_p = flags.top_p;
-  request.sampling.max_tokens = flags.max_tokens;
-  request.sampling.seed = flags.seed;
-  request.stop = flags.stop;
+  apply_settings(settings_of(flags), request);
   if (!flags.system.empty()) request.messages.push_back({"system", flags.system, std::nullopt, ""});
   return request;
 }
 
-// Shows the prompt and reads a line. False at the end of the input. A Ctrl-C gives an empty line.
-bool read_line(std::string& line) {
-  interrupts = 0;
-  fmt::print(stderr, "\033[1m>>> \033[0m");
-  std::fflush(stderr);
-  line.clear();
-  if (std::getline(std::cin, line)) return true;
-  if (interrupts == 0) return false;
-  std::cin.clear();
-  std::clearerr(stdin);
-  fmt::print(stderr, "\n(Ctrl-D or /exit ends)\n");
-  line.clear();
-  return true;
+constexpr std::string_view kQuotes = "\"\"\"";
+
+// One input: a line, or several between triple quotes or joined by a backslash at their ends.
+LineEditor::Input read_input(LineEditor& editor, std::string& input) {
+  std::string line;
+  LineEditor::Input result = editor.read(">>> ", input);
+  if (result != LineEditor::Input::kLine) return result;
+  const bool quoted = input.starts_with(kQuotes);
+  if (quoted) input.erase(0, kQuotes.size());
+  while (quoted ? !input.ends_with(kQuotes) : input.ends_with('\\')) {
+    result = editor.read("... ", line);
+    if (result != LineEditor::Input::kLine) return result;
+    if (!quoted) input.pop_back();
+    input += "\n" + line;
+  }
+  if (quoted) input.resize(input.size() - kQuotes.size());
+  return result;
 }
 
-void converse(const std::shared_ptr<const ChatModel>& model, const ChatRequest& base, Printer& printer) {
+void converse(const std::shared_ptr<const ChatModel>& model, const RunFlags& flags, AnswerPrinter& printer) {
   fmt::print(stderr, "{} · /help for help, Ctrl-C stops an answer, Ctrl-D ends\n", model->name);
-  ChatRequest request = base;
-  std::string line;
-  while (read_line(line)) {
-    if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    if (line == "/exit" || line == "/bye" || line == "/quit") return;
-    if (line == "/clear") {
-      request = base;
-      fmt::print(stderr, "A new conversation.\n");
+  Conversation conversation(*model, base_request(flags), settings_of(flags), printer,
+                            [&](const ChatRequest& request) { return ask(model, request, printer); });
+  LineEditor editor(default_data_dir() / "history");
+  std::string input;
+  while (true) {
+    const LineEditor::Input result = read_input(editor, input);
+    if (result == LineEditor::Input::kEnd) break;
+    if (result == LineEditor::Input::kInterrupted) {
+      fmt::print(stderr, "\n(Ctrl-D or /bye ends)\n");
       continue;
     }
-    if (line.starts_with('/')) {
-      fmt::print(
-          stderr,
-          "/clear  begin a new conversation\n/exit   end (also Ctrl-D)\n/help   this list\nCtrl-C  stop the answer\n");
-      continue;
-    }
-    request.messages.push_back({"user", line, std::nullopt, ""});
-    try {
-      Answer answer = ask(model, request, printer);
-      request.messages.push_back({"assistant", std::move(answer.text), std::move(answer.thought), ""});
-    } catch (const Error& error) {
-      request.messages.pop_back();
-      fmt::print(stderr, "{}\n", error.what());
-    }
+    if (input.find_first_not_of(" \t\n") != std::string::npos) editor.remember(input);
+    if (!conversation.take(input)) return;
   }
   fmt::print(stderr, "\n");
 }
@@ -277,6 +221,8 @@ std::shared_ptr<LoadedModel> open(const RunFlags& flags) {
   options.model = flags.model;
   options.download_dir = flags.download_dir;
   options.chat_template = flags.chat_template;
+  options.revision = flags.revision;
+  options.dtype = flags.dtype;
   options.load.backend.threads = flags.threads;
   options.load.engine.max_model_len = flags.max_model_len;
   options.load.engine.max_num_seqs = 1;
@@ -298,9 +244,10 @@ void run(RunFlags flags) {
 
   const auto model = make_chat_model(open(flags));
   const CountInterrupts counting;
-  Printer printer(flags);
+  AnswerPrinter printer(
+      AnswerPrinter::options_for(flags.json, flags.hide_thinking ? ThoughtView::kHide : ThoughtView::kFold));
+  if (interactive) return converse(model, flags, printer);
   ChatRequest request = base_request(flags);
-  if (interactive) return converse(model, request, printer);
   request.messages.push_back({"user", prompt, std::nullopt, ""});
   const Answer answer = ask(model, request, printer);
   if (flags.json) print_json(*model, answer);
@@ -332,6 +279,8 @@ void add_run_command(CLI::App& app) {
       ->type_name("DIR");
   command->add_option("--chat-template", flags->chat_template, "Jinja template instead of the model's own")
       ->type_name("FILE");
+  command->add_option("--dtype", flags->dtype, kDtypeHelp)->type_name("TYPE");
+  command->add_option("--revision", flags->revision, kRevisionHelp)->type_name("REVISION");
   command->add_flag("--hide-thinking", flags->hide_thinking, "Show the answer only");
   command->add_flag("--json", flags->json, "Print one JSON object: answer, reasoning, usage, timings");
   command->footer(R"(Examples:

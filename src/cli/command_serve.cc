@@ -39,6 +39,7 @@ struct ServeFlags {
   std::string host = "127.0.0.1", port = "8000", ui_port = "7860";
   std::vector<std::string> served_names;
   std::string api_key, data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
+  std::string dtype = "auto", revision;
   std::string generation_config = "auto", log_level = "info", kv_dtype = "auto";
   int max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0, threads = 0;
   double shutdown_timeout = 5.0;
@@ -163,6 +164,8 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.served_name = flags.served_names.empty() ? "" : flags.served_names.front();
   options.download_dir = flags.download_dir;
   options.chat_template = flags.chat_template;
+  options.revision = flags.revision;
+  options.dtype = flags.dtype;
   options.load.backend.threads = flags.threads;
   options.load.engine.max_model_len = flags.max_model_len;
   options.load.engine.max_num_seqs = flags.max_num_seqs;
@@ -223,6 +226,7 @@ void serve(const ServeFlags& flags) {
   set_up_logging(flags.log_level);
   for (const auto& notice : flags.vllm->notices()) spdlog::info("{}", notice);
   const ChatModelOptions chat = chat_options(flags);
+  parse_dtype(flags.dtype);  // what is wrong is said before anything is fetched
   if (!flags.data_dir.empty()) std::filesystem::create_directories(flags.data_dir);
 
   const auto state = std::make_shared<ServingState>();
@@ -300,6 +304,8 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--generation-config", flags.generation_config, "auto: the model's sampling defaults; vllm: none");
   command.add_option("--override-generation-config", flags.sampling_overrides, "Sampling defaults, as a JSON object")
       ->type_name("JSON");
+  command.add_option("--dtype", flags.dtype, kDtypeHelp)->type_name("TYPE");
+  command.add_option("--revision", flags.revision, kRevisionHelp)->type_name("REVISION");
   command.add_option("--kv-cache-dtype", flags.kv_dtype, kKvCacheDtypeHelp);
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");

@@ -15,6 +15,8 @@ void add_serve_command(CLI::App& app);
 void add_run_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
-void add_model_commands(CLI::App& app);  // pull list show rm
+void add_model_commands(CLI::App& app);  // pull list rm
+void add_show_command(CLI::App& app);
+void add_doctor_command(CLI::App& app);
 
 }  // namespace carronade

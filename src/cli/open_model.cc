@@ -30,6 +30,16 @@ std::string template_source(const std::string& text) {
 
 }  // namespace
 
+std::optional<DType> parse_dtype(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  if (name == "float16" || name == "half") return DType::kF16;
+  if (name == "bfloat16") return DType::kBF16;
+  if (name == "float32" || name == "float") return DType::kF32;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("--dtype must be auto, float16 (half), bfloat16 or float32 (float), not {}", name),
+              "--dtype");
+}
+
 LocalModel find_installed(const Hub& hub, const std::string& text) {
   if (std::optional<LocalModel> local = hub.find_local(hub.parse(text))) return *std::move(local);
   throw Error(ErrorCode::kNotFound,
@@ -45,11 +55,12 @@ std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const s
   pull.stop = stop;
 
   std::optional<ModelReference> reference;
-  if (!options.model.empty()) reference = hub.parse(options.model);
+  if (!options.model.empty()) reference = with_revision(hub.parse(options.model), options.revision);
   const LocalModel local =
       reference ? hub.pull(*reference, pull, pull_progress) : hub.find_or_pull_default(pull, pull_progress);
 
   LoadOptions load = options.load;
+  load.backend.float_weights = parse_dtype(options.dtype);
   load.served_name = options.served_name;
   if (load.served_name.empty()) {
     // The model's name is what clients must say: what the operator typed, but for paths and addresses.

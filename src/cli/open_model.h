@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -15,8 +16,17 @@ struct OpenModelOptions {
   std::string served_name;    // empty: what the user typed, or the model's own name
   std::string download_dir;   // empty: the cache folder
   std::string chat_template;  // a file, or the template itself; empty: the model's own
+  std::string revision;       // of a repository: a branch, tag or commit; empty: as `model` says
+  std::string dtype = "auto";
   LoadOptions load;
 };
+
+// vLLM's --dtype: the format that float weights are held in. Unset for "auto": as they were published. Throws
+// Error{kInvalidArgument} with the names there are.
+std::optional<DType> parse_dtype(const std::string& name);
+inline constexpr const char* kDtypeHelp =
+    "Hold float weights as float16, bfloat16 or float32 (default auto: as published); quantized ones stay as they are";
+inline constexpr const char* kRevisionHelp = "Branch, tag or commit of the model's repository (default main)";
 
 // What `text` names, if it is here: nothing is fetched. Throws Error{kNotFound} that says how to get it.
 LocalModel find_installed(const Hub& hub, const std::string& text);

@@ -7,17 +7,16 @@
 #include <string_view>
 #include <vector>
 
+#include "base/foreign_name.h"
+
 namespace CLI {
 class App;
 }
 
 namespace carronade {
 
-struct VllmFlag {
-  std::string_view name;  // without the dashes
+struct VllmFlag : ForeignName {  // `name` without the dashes
   bool takes_value;
-  std::string_view why;    // it has no effect here
-  std::string_view quiet;  // a value that asks for what happens anyway: no notice
 };
 const std::vector<VllmFlag>& vllm_flags();
 

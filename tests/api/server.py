@@ -22,8 +22,8 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 class Server:
-    def __init__(self, *arguments: str, model: str = MODEL, page: bool = True, **env: str) -> None:
-        command = [str(BINARY), "serve", model, "--port", "0", "--ui-port", "auto" if page else "0", "--served-model-name", "tiny", *arguments]
+    def __init__(self, *arguments: str, model: str = MODEL, page: bool = True, command: list[str] | None = None, **env: str) -> None:
+        command = command or [str(BINARY), "serve", model, "--port", "0", "--ui-port", "auto" if page else "0", "--served-model-name", "tiny", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         env=environment(**env))
         self.log: list[str] = []
