@@ -81,6 +81,16 @@ class GgufBuilder {
     return tensor(name, dtype, shape, std::move(bytes));
   }
 
+  // Other values for a tensor of F32 that is there.
+  GgufBuilder& replace_tensor(const std::string& name, std::span<const float> values) {
+    for (Tensor& tensor : tensors_) {
+      if (tensor.name != name || tensor.bytes.size() != values.size_bytes()) continue;
+      std::memcpy(tensor.bytes.data(), values.data(), values.size_bytes());
+      return *this;
+    }
+    throw std::logic_error("no tensor " + name + " of this size");
+  }
+
   // Normally distributed values.
   GgufBuilder& random_tensor(const std::string& name, DType dtype, const std::vector<int64_t>& shape,
                              std::mt19937& random, float deviation = 0.02f, float mean = 0.0f) {

@@ -262,6 +262,87 @@ TEST(PublishedConfig, RopeScalings) {
   EXPECT_FALSE(translate(config).metadata.contains("llama.rope.scaling.type"));
 }
 
+TEST(PublishedConfig, YarnsMagnitude) {
+  json config = llama_config();
+  json& yarn = config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 8.0}};
+  EXPECT_FALSE(translate(config).metadata.contains("llama.rope.scaling.yarn_attn_factor"));
+  yarn["mscale"] = 1.0;
+  EXPECT_FALSE(translate(config).metadata.contains("llama.rope.scaling.yarn_attn_factor"));  // both, or neither counts
+  yarn["mscale_all_dim"] = 0.5;
+  EXPECT_NEAR(real_of(translate(config), "llama.rope.scaling.yarn_attn_factor"), 1.09418, 1e-6);
+  yarn["attention_factor"] = 0.9;
+  yarn["truncate"] = false;
+  EXPECT_EQ(real_of(translate(config), "llama.rope.scaling.yarn_attn_factor"), 0.9);
+  EXPECT_EQ(std::get<bool>(translate(config).metadata.at("carronade.rope.yarn_truncate")), false);
+}
+
+TEST(PublishedConfig, SlidingWindows) {
+  const auto pattern = [](const json& config, const char* key) {
+    return std::get<std::vector<bool>>(translate(config).metadata.at(key));
+  };
+  json qwen = llama_config();
+  qwen["model_type"] = "qwen2";
+  qwen["num_hidden_layers"] = 4;
+  qwen["sliding_window"] = 4096;
+  EXPECT_FALSE(translate(qwen).metadata.contains("qwen2.attention.sliding_window"));  // off unless it says otherwise
+  qwen["use_sliding_window"] = true;
+  qwen["max_window_layers"] = 3;
+  EXPECT_EQ(pattern(qwen, "qwen2.attention.sliding_window_pattern"), (std::vector<bool>{false, false, false, true}));
+  qwen["layer_types"] = {"sliding_attention", "full_attention", "full_attention", "full_attention"};
+  EXPECT_EQ(pattern(qwen, "qwen2.attention.sliding_window_pattern"), (std::vector<bool>{true, false, false, false}));
+  qwen["layer_types"] = {"chunked_attention"};
+  EXPECT_THROW(translate(qwen), Error);
+  json mistral = llama_config();
+  mistral["model_type"] = "mistral";
+  EXPECT_EQ(std::get<int64_t>(translate(mistral).metadata.at("mistral.attention.sliding_window")), 4096);
+  mistral["sliding_window"] = nullptr;
+  EXPECT_FALSE(translate(mistral).metadata.contains("mistral.attention.sliding_window"));
+}
+
+// As google/gemma-3-4b-it says of its language model: little.
+TEST(PublishedConfig, WhatGemmaLeavesOutIsFilledIn) {
+  const json config = {{"model_type", "gemma3"},
+                       {"text_config",
+                        {{"hidden_size", 2560},
+                         {"intermediate_size", 10240},
+                         {"model_type", "gemma3_text"},
+                         {"num_hidden_layers", 34},
+                         {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}},
+                         {"sliding_window", 1024}}}};
+  const PublishedConfig gemma = translate(config);
+  const auto integer = [&](const char* key) { return std::get<int64_t>(gemma.metadata.at(key)); };
+  EXPECT_EQ(integer("gemma3.attention.head_count"), 8);
+  EXPECT_EQ(integer("gemma3.attention.head_count_kv"), 4);
+  EXPECT_EQ(integer("gemma3.attention.key_length"), 256);
+  EXPECT_EQ(integer("gemma3.context_length"), 131072);
+  EXPECT_EQ(gemma.vocabulary, 262208);
+  EXPECT_EQ(real_of(gemma, "gemma3.rope.freq_base"), 1e6);
+  EXPECT_EQ(real_of(gemma, "gemma3.attention.query_pre_attn_scalar"), 256.0);
+  EXPECT_TRUE(gemma.tied_embeddings);
+}
+
+TEST(PublishedConfig, OtherFunctionsThanTheArchitecturesOwnAreRefused) {
+  const auto refusal = [](const char* type, const char* key, const json& value) {
+    json config = llama_config();
+    config["model_type"] = type;
+    config[key] = value;
+    try {
+      translate(config);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+      return std::string(error.what());
+    }
+    return std::string("taken");
+  };
+  EXPECT_EQ(refusal("llama", "hidden_act", "silu"), "taken");
+  EXPECT_NE(refusal("llama", "hidden_act", "relu2").find("relu2"), std::string::npos);
+  EXPECT_NE(refusal("gemma3_text", "hidden_activation", "gelu").find("gelu_pytorch_tanh"), std::string::npos);
+  EXPECT_NE(refusal("gemma3_text", "use_bidirectional_attention", true).find("bidirectional"), std::string::npos);
+  EXPECT_EQ(refusal("bert", "hidden_act", "gelu"), "taken");
+  EXPECT_NE(refusal("bert", "hidden_act", "gelu_new").find("gelu_new"), std::string::npos);
+  EXPECT_NE(refusal("bert", "position_embedding_type", "relative_key").find("relative_key"), std::string::npos);
+}
+
 // Llama 3.2 1B: head_dim 64, factor 32, base 500000. Expected: computed with transformers' formula in double precision.
 TEST(PublishedConfig, Llama3FactorsStretchLongWavesOnly) {
   json config = llama_config();

@@ -36,10 +36,10 @@ class DecoderTest : public testing::Test {
     const auto checkpoint = open(std::move(file));
     const auto backend = make_reference_backend({});
     const auto model = Model::load(*checkpoint, *backend);
-    backend->reserve(16, 1, model->config().vocabulary);
-    backend->allocate_kv(model->kv_layout(DType::kF32), 1);
+    backend->reserve(64, 1, model->config().vocabulary);
+    backend->allocate_kv(model->kv_layout(DType::kF32), 4);
     Batch batch;
-    const std::vector<BlockId> table = {0};
+    const std::vector<BlockId> table = {2, 0, 3, 1};
     batch.tokens = tokens;
     batch.positions.resize(tokens.size());
     std::iota(batch.positions.begin(), batch.positions.end(), 0);
@@ -78,25 +78,14 @@ TEST_F(DecoderTest, ReadsTheConfiguration) {
   EXPECT_TRUE(config(qwen.build()).tied_embeddings);
 }
 
-TEST_F(DecoderTest, ReadsRopeScalings) {
-  GgufBuilder linear = TinyModel{}.build();
-  linear.set("llama.rope.scaling.type", "linear").set("llama.rope.scaling.factor", 4.0f);
-  EXPECT_EQ(config(linear).rope.frequency_scale, std::vector<float>(8, 0.25f));
-  GgufBuilder stretched = TinyModel{}.build();
-  stretched.tensor("rope_freqs.weight", DType::kF32, {8}, std::vector<float>{1, 1, 1, 1, 2, 4, 8, 8});
-  EXPECT_EQ(config(stretched).rope.frequency_scale, (std::vector<float>{1, 1, 1, 1, 0.5f, 0.25f, 0.125f, 0.125f}));
-  GgufBuilder overridden = TinyModel{}.build();
-  overridden.set("carronade.rope.pairing", "halves");
-  EXPECT_EQ(config(overridden).rope.pairing, Rope::Pairing::kHalves);
-}
-
 TEST_F(DecoderTest, NamesAnUnknownArchitectureAndThoseItKnows) {
   GgufBuilder file = TinyModel{}.build();
   file.set("general.architecture", "mamba");
   const std::string message = refusal(file, ErrorCode::kUnsupported);
   EXPECT_NE(message.find("mamba"), std::string::npos);
-  EXPECT_NE(message.find("qwen2"), std::string::npos);
-  EXPECT_NE(message.find("llama"), std::string::npos);
+  for (const char* known : {"qwen2", "qwen3", "llama", "mistral", "gemma3", "bert"}) {
+    EXPECT_NE(message.find(known), std::string::npos) << known;
+  }
 }
 
 TEST_F(DecoderTest, RefusesValuesThatCannotBe) {
@@ -118,16 +107,106 @@ TEST_F(DecoderTest, RefusesValuesThatCannotBe) {
   damaged("llama.feed_forward_length", uint32_t{97});
   damaged("llama.attention.layer_norm_rms_epsilon", -1.0f);
   damaged("llama.attention.layer_norm_rms_epsilon", std::numeric_limits<float>::quiet_NaN());
-  damaged("llama.rope.dimension_count", uint32_t{15});
-  damaged("llama.rope.dimension_count", uint32_t{18});
-  damaged("llama.rope.freq_base", 0.0f);
-  damaged("carronade.rope.pairing", "thirds");
-  GgufBuilder scaled = TinyModel{}.build();
-  scaled.set("llama.rope.scaling.type", "longrope");
-  EXPECT_NE(refusal(scaled, ErrorCode::kUnsupported).find("longrope"), std::string::npos);
-  GgufBuilder wrong = TinyModel{}.build();
-  wrong.tensor("rope_freqs.weight", DType::kF32, {7}, std::vector<float>(7, 1.0f));
-  refusal(wrong, ErrorCode::kCorruptFile);
+  damaged("llama.attn_logit_softcapping", -1.0f);
+  damaged("llama.attention.sliding_window", "wide");
+  damaged("llama.pooling_type", uint32_t{5});
+}
+
+TEST_F(DecoderTest, RefusesATensorThatWouldBeLeftUnused) {
+  GgufBuilder file = TinyModel{}.build();
+  file.tensor("blk.1.ffn_gate.bias", DType::kF32, {96}, std::vector<float>(96, 1.0f));
+  EXPECT_NE(refusal(file, ErrorCode::kUnsupported).find("blk.1.ffn_gate.bias"), std::string::npos);
+  GgufBuilder fewer = TinyModel{}.build();  // the second layer would be left out
+  fewer.set("llama.block_count", uint32_t{1});
+  EXPECT_NE(refusal(fewer, ErrorCode::kUnsupported).find("blk.1."), std::string::npos);
+}
+
+TEST_F(DecoderTest, ReadsWhichLayersSeeAWindow) {
+  TinyModel tiny{.layers = 7};
+  EXPECT_TRUE(config(tiny.build()).local_layers.empty());
+  GgufBuilder uniform = tiny.build();
+  uniform.set("llama.attention.sliding_window", uint32_t{9});
+  EXPECT_EQ(config(uniform).local_layers, std::vector<bool>(7, true));
+  EXPECT_EQ(config(uniform).local_attention_options.window, 9);
+  EXPECT_EQ(config(uniform).attention_options.window, 0);
+  GgufBuilder third = tiny.build();
+  third.set("llama.attention.sliding_window", uint32_t{9});
+  third.set("llama.attention.sliding_window_pattern", uint32_t{3});
+  EXPECT_EQ(config(third).local_layers, (std::vector<bool>{true, true, false, true, true, false, true}));
+  const auto listed = [&](const std::string& flags) {
+    GgufBuilder file = tiny.build();
+    file.set("llama.attention.sliding_window", uint32_t{9});
+    file.put("llama.attention.sliding_window_pattern", 9,
+             GgufBuilder::raw(uint32_t{7}) + GgufBuilder::raw(uint64_t{flags.size()}) + flags);
+    return file;
+  };
+  EXPECT_EQ(config(listed(std::string("\0\1\1\0\0\0\1", 7))).local_layers,
+            (std::vector<bool>{false, true, true, false, false, false, true}));
+  refusal(listed(std::string("\0\1", 2)), ErrorCode::kCorruptFile);
+}
+
+TEST_F(DecoderTest, ReadsWhatIsGemmas) {
+  TinyModel tiny{.architecture = "gemma3", .layers = 7, .tied = true};
+  GgufBuilder file = tiny.build();
+  file.set("gemma3.attention.sliding_window", uint32_t{9}).set("gemma3.final_logit_softcapping", 30.0f);
+  file.set("gemma3.rope.scaling.type", "linear").set("gemma3.rope.scaling.factor", 8.0f);
+  const ModelConfig gemma = config(file);
+  EXPECT_EQ(gemma.local_layers, (std::vector<bool>{true, true, true, true, true, false, true}));
+  EXPECT_FLOAT_EQ(gemma.rope.base, 1e6f);
+  EXPECT_EQ(gemma.rope.frequency_scale, std::vector<float>(8, 0.125f));
+  EXPECT_FLOAT_EQ(gemma.local_rope.base, 1e4f);
+  EXPECT_TRUE(gemma.local_rope.frequency_scale.empty());
+  EXPECT_FLOAT_EQ(gemma.embedding_scale, 8.0f);
+  EXPECT_FLOAT_EQ(gemma.logit_soft_cap, 30.0f);
+  EXPECT_FLOAT_EQ(gemma.attention_options.scale, 0.25f);
+  EXPECT_EQ(gemma.gate, GateActivation::kGelu);
+  file.set("gemma3.attention.query_pre_attn_scalar", 64.0f).set("gemma3.rope.freq_base_swa", 5000.0f);
+  EXPECT_FLOAT_EQ(config(file).local_attention_options.scale, 0.125f);
+  EXPECT_FLOAT_EQ(config(file).local_rope.base, 5000.0f);
+  // Of the 27 B model GGUF files do not say that its scale goes by hidden / heads; its layers tell.
+  TinyModel large{.architecture = "gemma3", .layers = 62, .tied = true};
+  GgufBuilder wide = large.build();
+  wide.set("gemma3.attention.key_length", uint32_t{32}).set("gemma3.attention.value_length", uint32_t{32});
+  EXPECT_FLOAT_EQ(config(wide).attention_options.scale, 0.25f);
+}
+
+// In a model of one layer a token beyond the window changes nothing, and one within it does.
+TEST_F(DecoderTest, AWindowEndsWhereItSays) {
+  for (const char* architecture : {"mistral", "gemma3"}) {
+    TinyModel tiny{.architecture = architecture, .layers = 1};
+    GgufBuilder file = tiny.build();
+    file.set(std::string(architecture) + ".attention.sliding_window", uint32_t{20});
+    std::vector<int32_t> tokens(50);
+    for (int i = 0; i < 50; ++i) tokens[static_cast<size_t>(i)] = i * 7 % 97;
+    const std::vector<float> expected = logits(file, tokens);
+    std::vector<int32_t> beyond = tokens, within = tokens;
+    beyond[49 - 20] = 5;
+    within[49 - 19] = 5;
+    EXPECT_EQ(logits(file, beyond), expected) << architecture;
+    EXPECT_NE(logits(file, within), expected) << architecture;
+    EXPECT_NE(logits(tiny.build(), beyond), logits(tiny.build(), tokens)) << architecture;
+  }
+}
+
+TEST_F(DecoderTest, NormsGetTheOneThatPublishedGemmasLack) {
+  TinyModel tiny{.architecture = "gemma3", .tied = true};
+  GgufBuilder whole = tiny.build(), lacking = tiny.build();
+  lacking.set("carronade.norm.plus_one", true);
+  const auto checkpoint = open(tiny.build());
+  for (const TensorView& tensor : checkpoint->tensors()) {
+    if (tensor.name.find("norm") == std::string::npos) continue;
+    std::vector<float> values(static_cast<size_t>(tensor.columns()));
+    dequantize(tensor.dtype, tensor.bytes.data(), values.data(), tensor.columns());
+    for (float& value : values) value -= 1.0f;
+    lacking.replace_tensor(tensor.name, values);
+  }
+  const std::vector<float> a = logits(whole, {1, 2, 3}), b = logits(lacking, {1, 2, 3});
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4f);
+}
+
+TEST_F(DecoderTest, BiasesOfLlamaAreTakenWhereTheyAre) {
+  const TinyModel plain{}, biased{.output_bias = true};
+  EXPECT_NE(logits(plain.build(), {1, 2, 3}), logits(biased.build(), {1, 2, 3}));
 }
 
 TEST_F(DecoderTest, ReportsItsProgress) {
@@ -143,6 +222,33 @@ TEST_F(DecoderTest, ReportsItsProgress) {
   });
   EXPECT_EQ(last, all);
   EXPECT_GT(calls, 10u);
+}
+
+// Pooled by its last row a decoder gives what the output matrix multiplies.
+TEST_F(DecoderTest, EmbedsTheLastRowNormed) {
+  TinyModel tiny{.architecture = "qwen3", .tied = true};
+  const std::vector<float> expected = logits(tiny.build(), {3, 1, 4, 1, 5});
+  const auto checkpoint = open(tiny.build());
+  const auto backend = make_reference_backend({});
+  const auto model = Model::load(*checkpoint, *backend);
+  EXPECT_EQ(model->config().pooling, Pooling::kLast);
+  backend->reserve(16, 1, model->config().vocabulary);
+  backend->allocate_kv(model->kv_layout(DType::kF32), 1);
+  const std::vector<BlockId> table = {0};
+  Batch batch;
+  batch.tokens = {3, 1, 4, 1, 5};
+  batch.positions = {0, 1, 2, 3, 4};
+  batch.sequences.push_back({.first_row = 0, .rows = 5, .first_position = 0, .block_table = table});
+  model->embed(batch);
+  const std::span<const float> vector = backend->read_pooled(0);
+  ASSERT_EQ(vector.size(), 64u);
+  std::vector<float> row(64);
+  for (int token : {0, 17, 96}) {
+    const TensorView& embeddings = checkpoint->require("token_embd.weight", std::vector<int64_t>{97, 64});
+    dequantize(DType::kF32, embeddings.bytes.data() + static_cast<size_t>(token) * 64 * 4, row.data(), 64);
+    const float product = std::inner_product(row.begin(), row.end(), vector.begin(), 0.0f);
+    EXPECT_NEAR(product, expected[static_cast<size_t>(token)], 1e-4f);
+  }
 }
 
 TEST_F(DecoderTest, TiedEmbeddingsAreTheOutputMatrix) {
