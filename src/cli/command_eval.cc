@@ -127,23 +127,29 @@ ordered_json summary_of(const Scores& scores) {
 }
 
 // A JSON line for one position. Six decimals: float logits of size 20 have no more.
-void print_position(const Prediction& prediction, double log_sum, std::vector<float>& scratch,
+void print_position(const Prediction& prediction, double log_sum, std::optional<double> kl, std::vector<float>& scratch,
                     fmt::memory_buffer& out) {
   out.clear();
-  fmt::format_to(std::back_inserter(out), R"({{"sequence":{},"position":{},"token":{},"logprob":{:.6f},"top":[)",
-                 prediction.sequence, prediction.position, prediction.token,
-                 static_cast<double>(prediction.logits[static_cast<size_t>(prediction.token)]) - log_sum);
+  const auto add = [&]<typename... T>(fmt::format_string<T...> format, T&&... values) {
+    fmt::format_to(std::back_inserter(out), format, std::forward<T>(values)...);
+  };
+  const auto logprob = [&](TokenId token) {
+    return static_cast<double>(prediction.logits[static_cast<size_t>(token)]) - log_sum;
+  };
+  add(R"({{"sequence":{},"position":{},"token":{},"logprob":{:.6f},"top":[)", prediction.sequence, prediction.position,
+      prediction.token, logprob(prediction.token));
   std::vector<TokenId> listed;
   for (const Candidate& candidate : prediction.best) {
-    fmt::format_to(std::back_inserter(out), "{}[{},{:.6f}]", listed.empty() ? "" : ",", candidate.token,
-                   static_cast<double>(candidate.logit) - log_sum);
+    add("{}[{},{:.6f}]", listed.empty() ? "" : ",", candidate.token, logprob(candidate.token));
     listed.push_back(candidate.token);
   }
   const double rest = log_rest(prediction.logits, log_sum, listed, scratch);
   if (std::isfinite(rest))
-    fmt::format_to(std::back_inserter(out), "],\"rest\":{:.6f}}}\n", rest);
+    add("],\"rest\":{:.6f}", rest);
   else
-    fmt::format_to(std::back_inserter(out), "],\"rest\":null}}\n");
+    add("],\"rest\":null");
+  if (kl) add(",\"kl\":{:.4g}", *kl);
+  add("}}\n");
   std::fwrite(out.data(), 1, out.size(), stdout);
 }
 
@@ -177,7 +183,7 @@ class Judge {
     if (flags_.logprobs) {
       Prediction shown = prediction;
       shown.best = shown.best.first(static_cast<size_t>(*flags_.logprobs));
-      print_position(shown, log_sum, scratch_, line_);
+      print_position(shown, log_sum, kl, scratch_, line_);
     }
     progress_.show(++done_, total_);
   }
@@ -310,7 +316,7 @@ taken for a control token; one longer than --context is cut, and each piece begi
 
   perplexity          e to the mean surprise (-log p) of the tokens that came, with the standard error of that mean
   --logprobs K        prints {"sequence", "position", "token", "logprob", "top": [[token, logprob] …], "rest"} for each token, in natural
-                      logarithms; rest: of all tokens that are not in top together (null: there are none)
+                      logarithms; rest: of all tokens that are not in top together (null: there are none); with --compare also "kl"
   --embed             prints {"sequence", "tokens", "embedding"} for each sequence instead: one vector, pooled as the model's files say, not
                       normalized. Of a text each line is a sequence
   --compare GOLDEN    holds the model against answers of an oracle to the sequences in that file (tests/golden/fidelity has some): the divergence

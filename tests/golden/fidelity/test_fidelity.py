@@ -1,0 +1,143 @@
+"""How close the program's answers are to the model's own: the gates. The oracle is transformers in float32 on the same de-quantized weights;
+make_goldens.py made its answers, goldens.py says what is measured.
+
+CARRONADE_FIDELITY_FULL=1 runs every form over all positions (some minutes); otherwise the slow ones see fewer.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import goldens
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+PROGRAM = ROOT / os.environ.get("CARRONADE_BUILD", "build/release") / "carronade"
+FULL = os.environ.get("CARRONADE_FIDELITY_FULL") == "1"
+MODELS = ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"]
+
+
+def run(*arguments, status=0):
+    done = subprocess.run([PROGRAM, "eval", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def find(model):
+    """What `eval` is to be given, or skips; with CARRONADE_REQUIRE_MODELS a missing model is a failure."""
+    folder = os.environ.get("CARRONADE_TEST_MODELS")
+    if folder and (pathlib.Path(folder) / f"{model}.gguf").exists():
+        return pathlib.Path(folder) / f"{model}.gguf"
+    listed = subprocess.run([PROGRAM, "list", "--json"], capture_output=True, text=True, check=True)
+    if any(entry["name"] == model for entry in json.loads(listed.stdout)):
+        return model
+    assert not os.environ.get("CARRONADE_REQUIRE_MODELS"), f"{model} is not there"
+    pytest.skip(f"{model} is neither in CARRONADE_TEST_MODELS nor installed")
+
+
+def compare(model, positions, *flags):
+    """The summary over at most `positions` tokens (None: all)."""
+    fewer = [] if positions is None or FULL else ["--positions", positions]
+    result = json.loads(run(find(model), "--compare", HERE / f"{model}.logprobs", "--json", *fewer, *flags).stdout)
+    golden = goldens.read(HERE / f"{model}.logprobs")
+    assert result["positions"] == (min(positions, golden.positions) if fewer else golden.positions)
+    print(model, *flags, {key: value for key, value in result.items() if key != "sequences"})
+    return result
+
+
+@pytest.mark.parametrize(("model", "positions"), [("smollm2-135m", None), ("qwen2.5-coder-0.5b", None), ("qwen2.5-coder-1.5b", 96)])
+def test_float_activations_give_the_models_own_answers(model, positions):
+    result = compare(model, positions, "--float-activations")
+    assert result["mean_kl"] <= 1e-4  # with KV in F16, so that this is its gate too
+    assert result["same_top"] >= 0.995
+    assert abs(result["perplexity_ratio"] - 1) <= 1e-3
+
+
+def test_with_a_float_kv_cache_only_the_order_of_sums_differs():
+    result = compare("smollm2-135m", 400, "--float-activations", "--kv-cache-dtype", "f32")
+    assert result["mean_kl"] <= 1e-7
+    assert result["max_kl"] <= 1e-6
+
+
+@pytest.mark.parametrize(("model", "most"), [("smollm2-135m", 5e-3), ("qwen2.5-coder-0.5b", 2e-3), ("qwen2.5-coder-1.5b", 2e-3)])
+def test_int8_activations_stay_close(model, most):
+    result = compare(model, None)
+    assert result["mean_kl"] <= most
+    assert result["same_top"] >= 0.95
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_goldens_are_whole(model):
+    golden = goldens.read(HERE / f"{model}.logprobs")
+    assert golden.positions >= (2000 if model.startswith("smollm2") else 256)
+    assert golden.tokens.shape[1] == 128
+    assert golden.names == ["english", "chinese", "code", "mathematics"]
+    assert (np.diff(golden.logprobs, axis=1) <= 0).all()
+    mass = np.exp(golden.logprobs).sum(axis=1) + np.exp(golden.rest)
+    assert np.abs(mass - 1).max() < 3e-4  # each was rounded by at most 1/4096 of itself
+
+
+def test_what_the_program_says_of_a_position_is_what_it_counts():
+    """The lines of --logprobs, held against the golden here, give the program's own summary."""
+    model = find("smollm2-135m")
+    path = HERE / "smollm2-135m.logprobs"
+    lines = [json.loads(line) for line in run(model, "--compare", path, "--positions", 60, "--logprobs", 49152, "--json").stdout.splitlines()]
+    summary = lines.pop()
+    golden = goldens.read(path)
+    first = np.cumsum([0] + [len(sequence) - 1 for sequence in golden.sequences])
+    divergences, same = [], 0
+    for line in lines:
+        at = first[line["sequence"]] + line["position"] - 1
+        assert line["rest"] is None  # all of the vocabulary is listed
+        logprobs = np.zeros(49152)
+        ids, values = zip(*line["top"])
+        logprobs[list(ids)] = values
+        tokens = golden.tokens[at]
+        p = np.exp(np.append(golden.logprobs[at], golden.rest[at]))
+        p /= p.sum()
+        others = np.delete(logprobs, tokens)
+        q = np.append(logprobs[tokens], np.log(np.exp(others).sum()))
+        divergences.append((p * (np.log(p) - q)).sum())
+        assert line["kl"] == pytest.approx(divergences[-1], rel=1e-2, abs=1e-5)
+        assert line["logprob"] == pytest.approx(logprobs[line["token"]], abs=1e-5)
+        same += line["top"][0][0] == tokens[0]
+    assert len(lines) == summary["positions"] == 60
+    assert summary["mean_kl"] == pytest.approx(np.mean(divergences), rel=1e-2)
+    assert summary["same_top"] == pytest.approx(same / 60)
+    assert summary["perplexity"] == pytest.approx(np.exp(-np.mean([line["logprob"] for line in lines])), rel=1e-4)
+
+
+def test_text_comes_from_a_file_or_standard_input_and_its_pieces_do_not_know_each_other(tmp_path):
+    model = find("smollm2-135m")
+    text = (HERE / "text" / "english.txt").read_text(encoding="utf-8")
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    whole = json.loads(run(model, "--text", tmp_path / "text", "--context", 128, "--json").stdout)
+    piped = subprocess.run([PROGRAM, "eval", str(model), "--context", "128", "--chunk", "17", "--json"], input=text, capture_output=True,
+                           text=True, check=True)
+    piped = json.loads(piped.stdout)
+    for result in (whole, piped):
+        del result["seconds"]
+    assert whole == piped
+    tokens = [json.loads(line) for line in run(model, "--text", tmp_path / "text", "--context", 128, "--logprobs", 0).stdout.splitlines()]
+    assert [line["position"] for line in tokens][:127] == list(range(1, 128))
+    assert tokens[127]["sequence"] == 1 and tokens[127]["position"] == 1
+    assert whole["positions"] == len(tokens)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--tokens", "missing.json"], "missing.json"),
+        (["--kv-cache-dtype", "fp8", "--text", "missing.txt"], "--kv-cache-dtype fp8 is not supported"),
+        (["--compare", str(HERE / "goldens.py")], "not a golden"),
+        (["--text", "a", "--tokens", "b"], "--text"),
+    ],
+)
+def test_what_cannot_be_is_one_line(flags, says):
+    done = subprocess.run([PROGRAM, "eval", str(find("smollm2-135m")), *flags], capture_output=True, text=True, check=False,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode in (1, 2)
+    assert says in done.stderr and done.stderr.count("\n") == 1
