@@ -193,6 +193,41 @@ TEST(LogprobGolden, DamagedFilesAreRefused) {
   EXPECT_THROW(read_golden(golden_file(R"("sequences": "seven"})")), Error);
 }
 
+// ---- Vectors
+
+std::vector<std::vector<float>> vectors_of(const Sequences& sequences) {
+  const TemporaryDirectory directory;
+  TinyBert{}.build().write(directory.path() / "tiny.gguf");
+  BackendOptions options;
+  options.threads = 1;
+  const auto backend = make_cpu_backend(options);
+  const auto model = Model::load(*Checkpoint::open(directory.path() / "tiny.gguf"), *backend);
+  std::vector<std::vector<float>> vectors;
+  embed(*model, *backend, sequences, DType::kF16, [&](size_t sequence, std::span<const float> vector) {
+    EXPECT_EQ(sequence, vectors.size());
+    vectors.emplace_back(vector.begin(), vector.end());
+  });
+  return vectors;
+}
+
+TEST(Embedding, GivesEachSequenceItsVectorWhateverIsBesideIt) {
+  const Sequences texts = {{1, 2, 3}, {5}, {4, 3, 2, 1}};
+  const auto vectors = vectors_of(texts);
+  ASSERT_EQ(vectors.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(vectors[i].size(), 64u);
+    EXPECT_EQ(vectors_of({texts[i]})[0], vectors[i]);
+  }
+  EXPECT_NE(vectors[0], vectors[2]);
+  EXPECT_TRUE(vectors_of({}).empty());
+}
+
+TEST(Embedding, RefusesWhatTheModelCannotRead) {
+  EXPECT_NE(error_of([] { vectors_of({{}}); }).find("one is needed"), std::string::npos);
+  EXPECT_NE(error_of([] { vectors_of({{1, 97}}); }).find("97"), std::string::npos);
+  EXPECT_NE(error_of([] { vectors_of({std::vector<TokenId>(41, 1)}); }).find("context"), std::string::npos);
+}
+
 // ---- What is read
 
 TEST(EvalInput, TokensComeAsOneArrayAsManyOrByLines) {
@@ -205,6 +240,17 @@ TEST(EvalInput, TokensComeAsOneArrayAsManyOrByLines) {
             std::string::npos);
   EXPECT_NE(error_of([] { parse_token_sequences("[1,-2]", "f"); }).find("-2"), std::string::npos);
   EXPECT_NE(error_of([] { parse_token_sequences("{}", "f"); }).find("array"), std::string::npos);
+}
+
+TEST(EvalInput, LinesAreTextsOfTheirOwn) {
+  TokenizerData data;
+  data.model = "bert";
+  data.tokens = {"[UNK]", "[CLS]", "[SEP]", "\u2581ab", "cd"};
+  data.unknown = 0, data.bos = 1, data.eos = 2;
+  data.add_bos = data.add_eos = true;
+  const auto tokenizer = Tokenizer::create(data);
+  EXPECT_EQ(split_lines(*tokenizer, "ab\n\n abcd \n"), (Sequences{{1, 3, 2}, {1, 3, 4, 2}}));
+  EXPECT_TRUE(split_lines(*tokenizer, "\n \n").empty());
 }
 
 TEST(EvalInput, ShorteningTakesTheSameShareOfEach) {
