@@ -325,7 +325,15 @@ def write_scaling(writer, config):
                 getattr(writer, "add_rope_scaling_yarn_" + key.replace("attention", "attn"))(scaling[key])
 
 
-def write_gguf(case, path):
+def quantized(values):
+    """As quantizers do it: matrices to Q8_0, or F16 where its blocks of 32 do not divide a row; norms and biases stay."""
+    if values.ndim < 2:
+        return values, None
+    kind = gguf.GGMLQuantizationType.Q8_0 if values.shape[-1] % 32 == 0 else gguf.GGMLQuantizationType.F16
+    return gguf.quants.quantize(values, kind), kind
+
+
+def write_gguf(case, path, quantize=False):
     config = case.config
     kind = config["model_type"]
     gemma, bert = kind == "gemma3_text", kind == "bert"
@@ -357,7 +365,8 @@ def write_gguf(case, path):
             values = permute(values, config["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
         if gemma and name.endswith("norm.weight"):
             values = values + np.float32(1)
-        writer.add_tensor(gguf_name(name, gemma), np.ascontiguousarray(values))
+        values, raw_dtype = quantized(values) if quantize else (np.ascontiguousarray(values), None)
+        writer.add_tensor(gguf_name(name, gemma), values, raw_dtype=raw_dtype)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
