@@ -44,7 +44,8 @@ SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, boo
 std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& backend, const KvLayout& layout) {
   if (options.kv_disk_bytes == 0 || !options.prefix_cache) return nullptr;
   return std::make_unique<KvDisk>(
-      KvDiskOptions{options.kv_disk_directory, options.kv_disk_bytes, options.kv_disk_model}, backend, layout);
+      KvDiskOptions{options.kv_disk_directory, options.kv_disk_bytes, options.kv_disk_model, options.adapters}, backend,
+      layout);
 }
 
 }  // namespace
@@ -85,7 +86,7 @@ RequestId Engine::Impl::submit(Request request) {
                             request.prompt.size(), options.max_model_len, model->config().context_length),
                 "prompt");
   }
-  if (request.adapter != kNoAdapter) {
+  if (request.adapter != kNoAdapter && (request.adapter < 0 || request.adapter >= std::ssize(options.adapters))) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("there is no adapter {}", request.adapter), "adapter");
   }
   check_sampling_parameters(request.sampling, vocabulary);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "engine/request.h"
@@ -20,9 +21,10 @@ struct EngineOptions {
   uint64_t kv_bytes =
       0;  // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
   DType kv_dtype = DType::kF16;
-  bool prefix_cache = true;    // keep blocks of ended sequences, to be found by those that begin alike
-  int max_waiting = 1024;      // requests in the queue
-  uint64_t kv_disk_bytes = 0;  // of files in kv_disk_directory; 0: what leaves the KV cache is lost
+  bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
+  int max_waiting = 1024;             // requests in the queue
+  std::vector<std::string> adapters;  // what names adapter i, which the model has loaded: no two files share it
+  uint64_t kv_disk_bytes = 0;         // of files in kv_disk_directory; 0: what leaves the KV cache is lost
   std::filesystem::path kv_disk_directory;
   std::string kv_disk_model;   // names the weights in them: no two models share it
   int speculative_tokens = 0;  // at most so many guessed tokens a step and sequence; 0: no guessing

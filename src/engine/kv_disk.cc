@@ -99,8 +99,7 @@ BlockDigest KvDisk::root(const PrefixScope& scope) const {
   Hasher hasher;
   hasher.add(model_digest_.data(), model_digest_.size());
   hasher.add(&scope.tenant, sizeof scope.tenant);
-  const int64_t adapter = scope.adapter;
-  hasher.add(&adapter, sizeof adapter);
+  hasher.add(scope.adapter == kNoAdapter ? "" : options_.adapters.at(static_cast<size_t>(scope.adapter)));
   return hasher.finish();
 }
 

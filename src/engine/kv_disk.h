@@ -19,9 +19,10 @@
 namespace carronade {
 
 struct KvDiskOptions {
-  std::filesystem::path directory;  // made if it is not there; one for all models
-  uint64_t capacity = 0;            // bytes of all files in it
-  std::string model;                // names the weights: no two models share it
+  std::filesystem::path directory;      // made if it is not there; one for all models
+  uint64_t capacity = 0;                // bytes of all files in it
+  std::string model;                    // names the weights: no two models share it
+  std::vector<std::string> adapters{};  // likewise, by their numbers
 };
 
 struct KvDiskStats {

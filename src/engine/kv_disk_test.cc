@@ -24,7 +24,8 @@ class KvDiskTest : public EngineTest {
 
   fs::path folder() const { return directory_.path() / "kv"; }
   std::unique_ptr<KvDisk> open(uint64_t capacity = 1 << 20, const std::string& model = "m") {
-    auto disk = std::make_unique<KvDisk>(KvDiskOptions{folder(), capacity, model}, *backend_, kLayout);
+    auto disk =
+        std::make_unique<KvDisk>(KvDiskOptions{folder(), capacity, model, {"first", "second"}}, *backend_, kLayout);
     disk->be_patient();
     return disk;
   }

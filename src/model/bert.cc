@@ -33,6 +33,7 @@ class Bert final : public Model {
   void embed(const Batch& batch) override;
 
  private:
+  const Weight* adapted_weight(std::string_view) const override { return nullptr; }
   static NormWeights load_norm(const std::string& name, int64_t n, Loader& loader) {
     return {loader.vector(name + ".weight", n), loader.vector(name + ".bias", n)};
   }
@@ -43,7 +44,6 @@ class Bert final : public Model {
   void run_layer(const Layer& layer);
 
   ModelConfig config_;
-  Backend& backend_;
   WeightHandle embeddings_;  // [vocabulary, hidden]
   WeightHandle positions_;   // [context_length, hidden], with the token type's row added
   NormWeights embedding_norm_;
@@ -79,7 +79,7 @@ WeightHandle load_positions(const ModelConfig& config, const Checkpoint& checkpo
 }
 
 Bert::Bert(ModelConfig config, const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
-    : config_(std::move(config)), backend_(backend) {
+    : Model(backend), config_(std::move(config)) {
   Loader loader(checkpoint, backend, false, progress);
   embeddings_ = loader.matrix("token_embd.weight", config_.vocabulary, config_.hidden, WeightUse::kEmbedding);
   positions_ = load_positions(config_, checkpoint, backend);

@@ -30,6 +30,7 @@ class Decoder final : public Model {
   void embed(const Batch& batch) override;
 
  private:
+  const Weight* adapted_weight(std::string_view name) const override;
   void load_layer(int index, Loader& loader);
   void load_attention(const std::string& prefix, Layer& layer, Loader& loader) const;
   void forward_layers(const Batch& batch);
@@ -37,7 +38,6 @@ class Decoder final : public Model {
   void add_product(const Activation& in, const Weight& weight, const Weight* bias, const Weight* post_norm);
 
   ModelConfig config_;
-  Backend& backend_;
   WeightHandle embeddings_;   // [vocabulary, hidden]
   WeightHandle output_norm_;  // [1, hidden]
   WeightHandle output_;       // [vocabulary, hidden], or nullptr: tied
@@ -52,7 +52,7 @@ class Decoder final : public Model {
 };
 
 Decoder::Decoder(ModelConfig config, const Checkpoint& checkpoint, Backend& backend, const LoadProgress& progress)
-    : config_(std::move(config)), backend_(backend) {
+    : Model(backend), config_(std::move(config)) {
   Loader loader(checkpoint, backend, config_.norm_plus_one, progress);
   embeddings_ = loader.matrix("token_embd.weight", config_.vocabulary, config_.hidden,
                               config_.tied_embeddings ? WeightUse::kTied : WeightUse::kEmbedding);
@@ -107,6 +107,24 @@ void Decoder::load_layer(int index, Loader& loader) {
     layer.attention_post_norm = loader.norm(prefix + "post_attention_norm.weight", hidden);
     layer.ffn_post_norm = loader.norm(prefix + "post_ffw_norm.weight", hidden);
   }
+}
+
+const Weight* Decoder::adapted_weight(std::string_view name) const {
+  if (name == "output.weight") return output_ ? output_.get() : embeddings_.get();
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const std::string prefix = fmt::format("blk.{}.", i);
+    if (!name.starts_with(prefix)) continue;
+    name.remove_prefix(prefix.size());
+    const Layer& layer = layers_[i];
+    if (name == "attn_q.weight") return layer.q.get();
+    if (name == "attn_k.weight") return layer.k.get();
+    if (name == "attn_v.weight") return layer.v.get();
+    if (name == "attn_output.weight") return layer.attention_output.get();
+    if (name == "ffn_gate.weight") return layer.gate.get();
+    if (name == "ffn_up.weight") return layer.up.get();
+    if (name == "ffn_down.weight") return layer.down.get();
+  }
+  return nullptr;
 }
 
 // x += W · in + bias, or x += norm(W · in + bias).

@@ -5,9 +5,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
+#include "checkpoint/adapter.h"
 #include "checkpoint/checkpoint.h"
 
 namespace carronade {
@@ -67,6 +69,10 @@ class Model {
   // An encoder's keys and values are needed within a step only: its layers share the space of one, in float.
   KvLayout kv_layout(DType dtype) const;
 
+  // From now on rows of sequences that name `adapter` get what the file adds. Before the first step. Throws
+  // Error{kUnsupported | kCorruptFile} when the file is not for this model, naming the matrix.
+  void load_adapter(int adapter, const AdapterFile& file);
+
   // One step: begin_step, every layer, logits for the output rows, wait. Results are read from the backend.
   // Throws Error{kUnsupported} for an encoder.
   virtual void forward(const Batch& batch) = 0;
@@ -74,6 +80,14 @@ class Model {
   // One step that ends in a vector a sequence (Backend::read_pooled): the last layer's rows, pooled as config().pooling
   // says, not normalized. Each sequence must be in the batch whole, from position 0 on.
   virtual void embed(const Batch& batch) = 0;
+
+ protected:
+  explicit Model(Backend& backend) : backend_(backend) {}
+
+  // The weight that an adapter calls by GGUF's name, or nullptr when none of this name is multiplied by.
+  virtual const Weight* adapted_weight(std::string_view name) const = 0;
+
+  Backend& backend_;
 };
 
 }  // namespace carronade
