@@ -188,6 +188,44 @@ TEST_F(DecoderTest, AWindowEndsWhereItSays) {
   }
 }
 
+// The rule of backend.h, through every architecture's own ways: windows, two rotations, scaled ones.
+TEST_F(DecoderTest, ChunksChangeNoBit) {
+  for (const char* name : {"llama", "mistral", "qwen2", "qwen3", "gemma3"}) {
+    SCOPED_TRACE(name);
+    TinyModel tiny{.architecture = name, .layers = 7};
+    GgufBuilder file = tiny.build();
+    const auto key = [&](const char* rest) { return std::string(name) + "." + rest; };
+    file.set(key("rope.scaling.type"), "yarn").set(key("rope.scaling.factor"), 4.0f);
+    file.set(key("rope.scaling.original_context_length"), uint32_t{48});
+    if (tiny.architecture != "llama") file.set(key("attention.sliding_window"), uint32_t{20});
+    const auto checkpoint = open(file);
+    const auto backend = make_cpu_backend({.threads = 2, .isa = ""});
+    const auto model = Model::load(*checkpoint, *backend);
+    constexpr int kLength = 290;  // beyond a split of the attention kernel
+    backend->reserve(kLength, 1, model->config().vocabulary);
+    backend->allocate_kv(model->kv_layout(DType::kF16), 20);
+    std::vector<BlockId> table(20);
+    std::iota(table.rbegin(), table.rend(), 0);
+    const auto after = [&](int chunk) {
+      for (int first = 0; first < kLength; first += chunk) {
+        Batch batch;
+        for (int i = first; i < std::min(first + chunk, kLength); ++i) {
+          batch.tokens.push_back(i * i % 97);
+          batch.positions.push_back(i);
+        }
+        batch.sequences.push_back(
+            {.first_row = 0, .rows = batch.rows(), .first_position = first, .block_table = table});
+        batch.output_rows = {batch.rows() - 1};
+        model->forward(batch);
+      }
+      const std::span<const float> row = backend->read_logits(0);
+      return std::vector<float>(row.begin(), row.end());
+    };
+    const std::vector<float> whole = after(kLength);
+    for (const int chunk : {1, 7, 64, 256}) EXPECT_EQ(after(chunk), whole) << chunk;
+  }
+}
+
 TEST_F(DecoderTest, NormsGetTheOneThatPublishedGemmasLack) {
   TinyModel tiny{.architecture = "gemma3", .tied = true};
   GgufBuilder whole = tiny.build(), lacking = tiny.build();
