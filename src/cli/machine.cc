@@ -128,7 +128,7 @@ DiskSpace disk_space(const std::string& folder) {
   std::error_code error;
   while (!std::filesystem::exists(path, error) && path.has_relative_path()) path = path.parent_path();
   const auto space = std::filesystem::space(path, error);
-  return {error ? 0 : space.available, ::access(path.c_str(), W_OK) == 0};
+  return {error ? 0 : space.available, std::filesystem::is_directory(path, error) && ::access(path.c_str(), W_OK) == 0};
 }
 
 }  // namespace carronade

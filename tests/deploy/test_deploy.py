@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/hub"))
+sys.path += [str(ROOT / "tests"), str(ROOT / "tests/hub")]
+from published import publish  # noqa: E402
 from stand_in import Blob, StandIn  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("CARRONADE_BUILD", ROOT / "build/release"))
@@ -41,16 +42,25 @@ def dockerfile_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for line in re.findall(r"^ENV (.*)$", DOCKERFILE, re.M) for pair in line.split())
 
 
-@pytest.fixture
-def small_model(tmp_path) -> bytes:
+@pytest.fixture(scope="module")
+def small_model() -> pathlib.Path:
     shown = subprocess.run([BUILD / "carronade", "show", "smollm2-135m", "--json"], capture_output=True, text=True, check=True)
-    return pathlib.Path(json.loads(shown.stdout)["installed"]["path"]).read_bytes()
+    return pathlib.Path(json.loads(shown.stdout)["path"])
+
+
+@pytest.fixture(scope="module")
+def published(small_model, tmp_path_factory) -> dict[str, Blob]:
+    """The same weights as safetensors: what a repository's own name means."""
+    folder = tmp_path_factory.mktemp("published")
+    publish(small_model, folder)
+    return {path.name: Blob(path.read_bytes(), lfs=path.suffix == ".safetensors") for path in folder.iterdir()}
 
 
 @pytest.fixture
-def hub(small_model):
+def hub(small_model, published):
     stand_in = StandIn()
-    stand_in.repositories[REPOSITORY][FILE] = Blob(small_model)
+    stand_in.repositories[REPOSITORY][FILE] = Blob(small_model.read_bytes())
+    stand_in.repositories["deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"] = published
     yield stand_in
     stand_in.close()
 
