@@ -101,7 +101,7 @@ SamplingParameters resolve_sampling(const SamplingOptions& request, const Sampli
   p.temperature = first_of(engine.temperature, {request.temperature, server.temperature, model.temperature});
   p.top_p = first_of(engine.top_p, {request.top_p, server.top_p, model.top_p});
   p.min_p = first_of(engine.min_p, {request.min_p, server.min_p, model.min_p});
-  p.typical_p = first_of(engine.typical_p, {request.typical_p, server.typical_p});
+  p.typical_p = first_of(engine.typical_p, {request.typical_p, server.typical_p, model.typical_p});
   p.repetition_penalty = first_of(engine.repetition_penalty,
                                   {request.repetition_penalty, server.repetition_penalty, model.repetition_penalty});
   p.presence_penalty = first_of(engine.presence_penalty, {request.presence_penalty, server.presence_penalty});

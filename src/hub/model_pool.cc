@@ -29,6 +29,7 @@ GenerationDefaults read_generation_defaults(const Checkpoint& checkpoint) {
   defaults.temperature = real("general.sampling.temp");
   defaults.top_p = real("general.sampling.top_p");
   defaults.min_p = real("general.sampling.min_p");
+  defaults.typical_p = real("general.sampling.typical_p");
   defaults.repetition_penalty = real("general.sampling.penalty_repeat");
   if (const std::optional<int64_t> top_k = checkpoint.integer("general.sampling.top_k"))
     defaults.top_k = static_cast<int>(*top_k);

@@ -15,7 +15,7 @@ namespace carronade {
 
 // What a model's own files (generation_config.json) or the catalogue recommend; unset: the engine's defaults.
 struct GenerationDefaults {
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty;
   std::optional<int> top_k;
 };
 
