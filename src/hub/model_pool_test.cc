@@ -72,6 +72,16 @@ TEST_F(LoadModelTest, EverythingThatAnswersIsThere) {
   EXPECT_EQ(finished.get_future().get().usage.completion_tokens, 3);
 }
 
+TEST_F(LoadModelTest, AnEncoderCannotAnswer) {
+  try {
+    load_model("tiny", write(TinyBert{}.build()), options());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+    EXPECT_NE(std::string(error.what()).find("vectors"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(LoadModelTest, ATemplateThatCannotBeReadIsLeftOut) {
   GgufBuilder file = with_tokenizer({});
   file.set("tokenizer.chat_template", "{% if %}");
