@@ -22,8 +22,8 @@ const std::vector<Repetition>& RepetitionFinder::find(std::span<const TokenId> t
   std::ranges::sort(found_, [](const Repetition& a, const Repetition& b) {
     return a.token < b.token || (a.token == b.token && a.length > b.length);
   });
-  const auto [rest, end] = std::ranges::unique(found_, {}, &Repetition::token);
-  found_.erase(rest, end);
+  const auto same = [](const Repetition& a, const Repetition& b) { return a.token == b.token; };
+  found_.erase(std::unique(found_.begin(), found_.end(), same), found_.end());
   return found_;
 }
 
