@@ -31,6 +31,42 @@ void quantize_group(const float* x, int8_t* q, int pitch, uint16_t* scale) {
   }
 }
 
+// ---- What Q8_0 needs so that little is lost: keys and values in which nothing stands out.
+//
+// 1. A constant taken off all keys of a head changes all scores of a query alike, and so no softmax. Keys of Qwen2.5
+// have
+//    biases up to a hundred times their spread, in the pairs that hardly turn: there they are such a constant.
+// 2. Keys and queries that were both mixed by an orthonormal transform have the same scores. Values are mixed likewise,
+//    and what comes out of attention is mixed back.
+
+// Pairs that turn by less than one radian in so many positions count as still.
+constexpr double kStillPositions = 4096;
+
+void take_off_bias(float* k, const float* bias, const Rope& rope, int first_still, int head_dim) {
+  const int pairs = rope.dimensions / 2;
+  const bool halves = rope.pairing == Rope::Pairing::kHalves;
+  for (int i = first_still; i < pairs; ++i) {
+    for (const int d : {halves ? i : 2 * i, halves ? i + pairs : 2 * i + 1}) k[d] -= bias[d] * rope.magnitude;
+  }
+  for (int d = rope.dimensions; d < head_dim; ++d) k[d] -= bias[d];
+}
+
+// The Walsh-Hadamard transform of each stretch of `width` values (a power of two), in place; its own inverse.
+void mix(float* x, int n, int width) {
+  const float norm = 1.0f / std::sqrt(static_cast<float>(width));
+  for (int half = 1; half < width; half *= 2) {
+    for (int i = 0; i < n; i += 2 * half) {
+      for (int j = i; j < i + half; ++j) {
+        const float a = x[j], b = x[j + half];
+        x[j] = a + b;
+        x[j + half] = a - b;
+      }
+    }
+  }
+  for (int i = 0; i < n; ++i) x[i] *= norm;
+}
+int mixed_width(int head_dim) { return head_dim & -head_dim; }  // the largest power of two that divides it
+
 void rotate(float* x, const Rope& rope, const float* cos, const float* sin) {
   const int pairs = rope.dimensions / 2;
   const bool halves = rope.pairing == Rope::Pairing::kHalves;
@@ -116,10 +152,15 @@ const CpuBackend::RopeTable& CpuBackend::rope_table(const Rope& rope) {
   const size_t count = batch_->positions.size() * pairs;
   table.cos.resize(count);
   table.sin.resize(count);
+  table.first_still = static_cast<int>(pairs);
   for (size_t i = 0; i < pairs; ++i) {
     const double scale = rope.frequency_scale.empty() ? 1.0 : static_cast<double>(rope.frequency_scale[i]);
     const double frequency =
         scale * std::pow(static_cast<double>(rope.base), -2.0 * static_cast<double>(i) / rope.dimensions);
+    if (frequency * kStillPositions > 1)
+      table.first_still = static_cast<int>(pairs);
+    else
+      table.first_still = std::min(table.first_still, static_cast<int>(i));
     for (size_t r = 0; r < batch_->positions.size(); ++r) {
       const double angle = static_cast<double>(batch_->positions[r]) * frequency;
       table.cos[r * pairs + i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
@@ -170,6 +211,9 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
   const RopeTable* table = rope.dimensions > 0 ? &rope_table(rope) : nullptr;
   const float* norms[2] = {weights.q_norm ? cast(*weights.q_norm).vector() : nullptr,
                            weights.k_norm ? cast(*weights.k_norm).vector() : nullptr};
+  // A norm behind the bias makes it another thing at each position.
+  const float* key_bias = weights.k_bias && !weights.k_norm ? cast(*weights.k_bias).vector() : nullptr;
+  keys_are_shifted_ = keys_are_shifted_ || (key_bias && kv_format_ == KvFormat::kQ8_0);
   const auto finish_row = [&](const SequenceRows& sequence, int64_t r) {
     float* row = projected + r * stride;
     const int64_t pair = r * (rope.dimensions / 2);
@@ -178,6 +222,13 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
       const float* norm = norms[head < shape.heads ? 0 : 1];
       if (norm) kernels_.rms_norm_row(x, norm, weights.norm_epsilon, dim, x);
       if (table) rotate(x, rope, table->cos.data() + pair, table->sin.data() + pair);
+    }
+    if (kv_format_ == KvFormat::kQ8_0) {
+      for (int head = 0; key_bias && head < shape.kv_heads; ++head) {
+        take_off_bias(row + static_cast<ptrdiff_t>(shape.heads + head) * dim,
+                      key_bias + static_cast<ptrdiff_t>(head) * dim, rope, table ? table->first_still : 0, dim);
+      }
+      mix(row, heads * dim, mixed_width(dim));
     }
     std::copy_n(row, static_cast<size_t>(shape.heads) * static_cast<size_t>(dim), query.row(r));
     const int position = batch_->positions[static_cast<size_t>(r)], slot = position % kBlockPositions;
@@ -280,12 +331,16 @@ void CpuBackend::finish_attention(const AttentionTask& task, const AttentionShap
   for (int i = 0; i < task.rows * group; ++i) {
     float* to = out.row(task.first_row + i / group) + static_cast<ptrdiff_t>(task.kv_head * group + i % group) * dim;
     for (int d = 0; d < dim; ++d) to[d] = total.out[static_cast<ptrdiff_t>(i) * dim + d] / total.sum[i];
+    if (kv_format_ == KvFormat::kQ8_0) mix(to, dim, mixed_width(dim));
   }
 }
 
 void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options,
                                  int layer, Activation& out) {
   CpuActivation& result = cast(out);
+  if (keys_are_shifted_ && options.soft_cap != 0.0f) {
+    throw Error(ErrorCode::kUnsupported, "KV in Q8_0 is not supported for capped scores over keys with biases");
+  }
   prepare_operand(result);
   result.prepare(max_rows_, true, false);
   plan_attention(shape, options);

@@ -39,7 +39,8 @@ CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
       partials_(memory_in_use_),
       attended_(memory_in_use_),
       query_pointers_(static_cast<size_t>(team_.threads())),
-      query_bounds_(static_cast<size_t>(team_.threads())) {
+      query_bounds_(static_cast<size_t>(team_.threads())),
+      rests_scratch_(static_cast<size_t>(team_.threads())) {
   device_ = {"cpu", kernels.name, team_.threads()};
 }
 
@@ -147,6 +148,38 @@ void CpuBackend::begin_step(const Batch& batch) {
 void CpuBackend::prepare_operand(CpuActivation& out) {
   assert(out.use == ActivationUse::kOperand);
   out.prepare(max_rows_, wants_floats_, wants_int8_);
+  out.is_split.clear();
+}
+
+// Of a normalized row, to int8; split where that would lose more than a thousandth of what stands beside the largest
+// values. A row without outliers loses some 3e-5 of it. But at a model's first token some values are hundreds of times
+// larger than all others ("Massive Activations", Sun et al. 2024), which take everything else in their groups of 32
+// down to 0. Split, such a token costs a row more; the first answers of Qwen2.5-Coder-1.5B come 500 times closer to
+// exact.
+void CpuBackend::round_row(const float* x, CpuActivation& out, int64_t r, int worker) {
+  constexpr int kGroup = 32;
+  constexpr float kMostLost = 1e-3f;
+  const QuantizedRows row = out.quantized().row(r);
+  kernels_.quantize_row(x, out.columns(), row);
+  const int64_t n = out.columns(), groups = row.k / kGroup;
+  float sums[8] = {}, largest = 0, lost = 0;
+  for (int64_t i = 0; i + 8 <= n; i += 8) {
+    for (int j = 0; j < 8; ++j) sums[j] += x[i + j] * x[i + j];
+  }
+  for (int64_t i = n / 8 * 8; i < n; ++i) sums[0] += x[i] * x[i];
+  for (int64_t g = 0; g < groups; ++g) {
+    largest += 127.0f * row.scale[g] * (127.0f * row.scale[g]);
+    lost += row.scale[g] * row.scale[g] * (kGroup / 12.0f);  // a rounding error is uniform within a step
+  }
+  float kept = -largest;
+  for (const float sum : sums) kept += sum;
+  if (!(lost > kMostLost * std::max(kept, 0.0f)) || lost == 0.0f) return;
+  out.is_split[static_cast<size_t>(r)] = 1;
+  std::vector<float>& rest = rests_scratch_[static_cast<size_t>(worker)];
+  rest.resize(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i)
+    rest[static_cast<size_t>(i)] = x[i] - row.scale[i / kGroup] * static_cast<float>(row.q[i]);
+  kernels_.quantize_row(rest.data(), n, out.rests().row(r));
 }
 
 void CpuBackend::embed(const Weight& table, float scale, Activation& x) {
@@ -180,6 +213,7 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
   const auto n = static_cast<size_t>(x.columns());
   const bool in_place = !accumulate && (!operand || wants_floats_);
   if (!in_place) rows_scratch_.resize(static_cast<size_t>(team_.threads()));
+  if (operand && wants_int8_) result.prepare_rests(max_rows_);
   team_.run(rows(), 4, [&](int64_t begin, int64_t end, int worker) {
     std::vector<float>* scratch = in_place ? nullptr : &rows_scratch_[static_cast<size_t>(worker)];
     if (scratch && scratch->size() < n) scratch->resize(n);
@@ -189,7 +223,7 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
       if (accumulate) {
         for (size_t i = 0; i < n; ++i) result.row(r)[i] += normalized[i];
       } else if (operand && wants_int8_) {
-        kernels_.quantize_row(normalized, x.columns(), result.quantized().row(r));
+        round_row(normalized, result, r, worker);
       }
     }
   });

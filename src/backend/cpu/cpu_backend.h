@@ -69,6 +69,7 @@ class CpuBackend final : public Backend {
   struct RopeTable {
     Rope rope;
     std::vector<float> cos, sin;  // [rows, dimensions / 2]
+    int first_still = 0;          // pairs from here on hardly turn
   };
   struct Adapter {
     WeightHandle a, b;  // packed as float
@@ -85,6 +86,7 @@ class CpuBackend final : public Backend {
   // cpu_backend.cc
   int rows() const { return batch_->rows(); }
   void prepare_operand(CpuActivation& out);
+  void round_row(const float* x, CpuActivation& out, int64_t r, int worker);
 
   // cpu_linear.cc
   WeightHandle load_converted(const WeightSource& source, DType dtype, WeightUse use);
@@ -150,11 +152,13 @@ class CpuBackend final : public Backend {
   int pooled_columns_ = 0;
   std::vector<RopeTable> ropes_;
   size_t ropes_in_use_ = 0;
+  bool keys_are_shifted_ = false;  // Q8_0: by their biases
   std::vector<AttentionTask> tasks_;
   size_t attended_each_ = 0;                               // floats of attended_ a worker
   std::vector<std::vector<const float*>> query_pointers_;  // a worker's, of the task it attends to
   std::vector<std::vector<int64_t>> query_bounds_;
-  std::vector<std::vector<float>> rows_scratch_;  // a worker's, one row
+  std::vector<std::vector<float>> rows_scratch_;   // a worker's, one row
+  std::vector<std::vector<float>> rests_scratch_;  // likewise
   std::vector<int32_t> found_;
 };
 

@@ -226,12 +226,13 @@ TEST_P(CpuBackendTest, AttentionOptionsMatchTheReference) {
           AttentionOptions{.mask = AttentionMask::kBidirectional, .scale = 0.2f}}) {
       SCOPED_TRACE(testing::Message() << info(kv).name << " window " << options.window << " cap " << options.soft_cap);
       const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true);
-      const KvLayout layout{kLayers, 2, 64, kv};
-      Transformer expected(*reference, DType::kF32, DType::kF32, layout),
+      // In Q8_0 each backend rounds in its own way, so there the exact answer is the measure.
+      const KvLayout layout{kLayers, 2, 64, kv}, exact{kLayers, 2, 64, kv == DType::kQ8_0 ? DType::kF32 : kv};
+      Transformer expected(*reference, DType::kF32, DType::kF32, exact),
           model(*backend, DType::kF32, DType::kF32, layout);
       expected.attention = model.attention = options;
-      // Positions around a split's border; in Q8_0 a value on a rounding border may fall on either side of it.
-      const double tolerance = kv == DType::kQ8_0 ? 0.05 : kv == DType::kF16 ? 5e-3 : 5e-4;
+      // Positions around a split's border.
+      const double tolerance = kv == DType::kQ8_0 ? 0.25 : kv == DType::kF16 ? 5e-3 : 5e-4;
       for (const auto& chunks : {std::vector<Chunk>{{&talk, 0, 255}},
                                  {{&other, 0, 30}, {&talk, 255, 3}},
                                  {{&talk, 258, 1}},

@@ -32,7 +32,14 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
                                int worker, bool unpacked, float* y) {
   const std::byte* data = weight.panel(panel);
   if (runs_on_int8(weight)) {
-    kernels_.matmul[static_cast<int>(weight.layout)](data, in.quantized().row(first), columns, y);
+    const MatmulKernel kernel = kernels_.matmul[static_cast<int>(weight.layout)];
+    kernel(data, in.quantized().row(first), columns, y);
+    for (int c = 0; c < columns && !in.is_split.empty(); ++c) {
+      if (!in.is_split[static_cast<size_t>(first + c)]) continue;
+      alignas(64) float rest[kPanelRows];
+      kernel(data, in.rests().row(first + c), 1, rest);
+      for (int i = 0; i < kPanelRows; ++i) y[kPanelRows * c + i] += rest[i];
+    }
     return;
   }
   Layout layout = weight.layout;
@@ -221,11 +228,12 @@ void CpuBackend::logits(const Activation& x, const Weight& norm, float epsilon, 
     normalized_ = std::make_unique<CpuActivation>(x.columns(), ActivationUse::kOperand, memory_in_use_);
   }
   normalized_->prepare(max_outputs_, true, wants_int8_);
-  team_.run(count, 1, [&](int64_t begin, int64_t end, int) {
+  if (wants_int8_) normalized_->prepare_rests(max_outputs_);
+  team_.run(count, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {
       kernels_.rms_norm_row(cast(x).row(batch_->output_rows[static_cast<size_t>(i)]), cast(norm).vector(), epsilon,
                             x.columns(), normalized_->row(i));
-      if (wants_int8_) kernels_.quantize_row(normalized_->row(i), x.columns(), normalized_->quantized().row(i));
+      if (wants_int8_) round_row(normalized_->row(i), *normalized_, i, worker);
     }
   });
   multiply_into(cast(head), *normalized_, count, nullptr, false, logits_.data(), logits_stride_);

@@ -82,7 +82,8 @@ class CpuWeight : public Weight {
   Account account;
 };
 
-// Rows of float, of int8 (QuantizedRows), or of both.
+// Rows of float, of int8 (QuantizedRows), or of both. A row that int8 alone would spoil is split: what its rounding
+// left over is rounded again, as a second row.
 class CpuActivation : public Activation {
  public:
   CpuActivation(int columns, ActivationUse use, uint64_t& total)
@@ -93,7 +94,11 @@ class CpuActivation : public Activation {
         q(total),
         scale(total),
         sum(total),
-        half_sum(total) {}
+        half_sum(total),
+        rest_q(total),
+        rest_scale(total),
+        rest_sum(total),
+        rest_half_sum(total) {}
 
   // Room for `rows`, in the forms wanted.
   void prepare(int rows, bool as_floats, bool as_int8) {
@@ -109,12 +114,29 @@ class CpuActivation : public Activation {
   float* row(int64_t r) const { return floats.data() + r * stride; }
   QuantizedRows quantized() const { return {q.data(), scale.data(), sum.data(), half_sum.data(), stride}; }
 
+  // Before rows are written that may be split.
+  void prepare_rests(int rows) {
+    const auto n = static_cast<size_t>(rows) * static_cast<size_t>(stride);
+    rest_q.ensure(n);
+    rest_scale.ensure(n / 32);
+    rest_sum.ensure(n / 32);
+    rest_half_sum.ensure(n / 16);
+    is_split.assign(static_cast<size_t>(rows), 0);
+  }
+  QuantizedRows rests() const {
+    return {rest_q.data(), rest_scale.data(), rest_sum.data(), rest_half_sum.data(), stride};
+  }
+
   ActivationUse use;
   int64_t stride;  // columns rounded up to whole groups of 32
   Buffer<float> floats;
   Buffer<int8_t> q;
   Buffer<float> scale, sum;
   Buffer<int16_t> half_sum;
+  Buffer<int8_t> rest_q;
+  Buffer<float> rest_scale, rest_sum;
+  Buffer<int16_t> rest_half_sum;
+  std::vector<uint8_t> is_split;  // [rows]; empty where none can be
 };
 
 inline const CpuWeight& cast(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }
