@@ -54,6 +54,7 @@ class AnswerParser {
   bool stopped() const { return stop_.stopped(); }
   const std::string& stop_string() const { return stop_.stop_string(); }
   bool in_answer() const { return splitter_.in_answer(); }
+  bool in_thought() const { return splitter_.in_thought(); }
   int tokens() const { return tokens_; }
   int thought_tokens() const { return thought_tokens_; }  // the marks included
 

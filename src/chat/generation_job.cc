@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "chat/answer.h"
+#include "chat/thinking_budget.h"
 
 namespace carronade {
 
@@ -103,6 +104,13 @@ class GenerationJob::State {
 
 namespace {
 
+void check_thinking_budget(const std::optional<int>& budget) {
+  if (budget && *budget < 0) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("thinking_token_budget is {}; it must be at least 0", *budget),
+                "thinking_token_budget");
+  }
+}
+
 void check_stop_strings(const std::vector<std::string>& stop) {
   if (std::ranges::any_of(stop, &std::string::empty)) {
     throw Error(ErrorCode::kInvalidArgument, "stop must not hold an empty string", "stop");
@@ -124,7 +132,13 @@ void check_stop_strings(const std::vector<std::string>& stop) {
 std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
                                                     ChatSink sink) {
   check_stop_strings(request.stop);
+  check_thinking_budget(request.thinking_budget);
   Prompt prompt = build_prompt(*model, request.messages, request.template_arguments);
+  if (request.thinking_budget == 0 && prompt.thought_open) {
+    const std::vector<TokenId> ending = thought_ending(*model);
+    prompt.tokens.insert(prompt.tokens.end(), ending.begin(), ending.end());
+    prompt.thought_open = false;
+  }
   const int room =
       model->max_model_len - static_cast<int>(std::min<size_t>(prompt.tokens.size(), model->max_model_len));
   if (room < 1) throw_too_long(*model, prompt.tokens.size());
@@ -145,7 +159,11 @@ std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatMo
   job->seed_ = engine_request.sampling.seed;
   auto state = std::make_shared<State>(*model, options, request, std::move(sink));
   engine_request.prompt = std::move(prompt.tokens);
-  engine_request.constraint = make_stop_constraint(*model, options);
+  std::vector<std::unique_ptr<Constraint>> constraints;
+  constraints.push_back(make_stop_constraint(*model, options));
+  constraints.push_back(
+      make_thinking_constraint(*model, {request.thinking_budget.value_or(-1), prompt.thought_open, job->answer_now_}));
+  engine_request.constraint = combine_constraints(std::move(constraints));
   engine_request.tenant = request.tenant;
   engine_request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };
   job->id_ = model->generator->submit(std::move(engine_request));

@@ -1,6 +1,7 @@
 // One answer being made: messages in, events out, exactly one ChatFinished.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -17,8 +18,9 @@ namespace carronade {
 struct ChatRequest {
   std::vector<ChatMessage> messages;
   SamplingOptions sampling;
-  std::vector<std::string> stop;  // looked for in the answer, not in the thought
-  bool include_stop = false;      // leave the stop string in the answer
+  std::vector<std::string> stop;       // looked for in the answer, not in the thought
+  std::optional<int> thinking_budget;  // tokens of the thought; unset: as many as it wants
+  bool include_stop = false;           // leave the stop string in the answer
   nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
   Tenant tenant;
 };
@@ -78,6 +80,9 @@ class GenerationJob {
   // Any thread but the engine's. ChatFinished{kCancelled} follows, unless the answer has ended by itself meanwhile.
   void cancel();
 
+  // Any thread. Ends a thought that is still running; the answer follows. No-op where there is none.
+  void answer_now() { answer_now_->store(true, std::memory_order_relaxed); }
+
   int prompt_tokens() const { return prompt_tokens_; }
   uint64_t seed() const { return seed_; }  // as drawn, when the request had none
 
@@ -86,6 +91,7 @@ class GenerationJob {
   GenerationJob() = default;
   std::shared_ptr<const ChatModel> model_;
   std::shared_ptr<State> state_;
+  std::shared_ptr<std::atomic<bool>> answer_now_ = std::make_shared<std::atomic<bool>>(false);
   RequestId id_ = 0;
   int prompt_tokens_ = 0;
   uint64_t seed_ = 0;
