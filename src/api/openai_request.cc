@@ -245,6 +245,7 @@ ChatCompletionCall parse_chat_completion(std::string_view body) {
     fields.fail("n", "must be 1: this version makes one answer for a request");
   call.request.sampling = read_sampling(fields);
   call.request.stop = read_stop(fields);
+  call.request.thinking_budget = small_integer(fields, "thinking_token_budget", 0);
   call.request.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);
   if (const Json* arguments = fields.object("chat_template_kwargs")) call.request.template_arguments = *arguments;
   call.include_reasoning = fields.boolean("include_reasoning").value_or(true);

@@ -37,7 +37,7 @@ TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
       "frequency_penalty":-1.5,"repetition_penalty":1.1,"seed":-7,"stop":["a","b"],"stop_token_ids":[5],"include_stop_str_in_output":true,
       "max_completion_tokens":12,"max_tokens":12,"min_tokens":3,"ignore_eos":true,"logit_bias":{"17":-100},"logprobs":true,"top_logprobs":4,
       "n":1,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true},
-      "chat_template_kwargs":{"enable_thinking":false},"include_reasoning":false,"bad_words":["x","y z"],"dry_multiplier":0.8,
+      "chat_template_kwargs":{"enable_thinking":false},"include_reasoning":false,"thinking_token_budget":9,"bad_words":["x","y z"],"dry_multiplier":0.8,
       "dry_base":1.5,"dry_allowed_length":3,"dry_penalty_last_n":-1,"dry_sequence_breakers":["\n"])");
   const SamplingOptions& sampling = call.request.sampling;
   EXPECT_EQ(call.model, "m");
@@ -66,6 +66,7 @@ TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
   EXPECT_EQ(sampling.dry_sequence_breakers, std::vector<std::string>{"\n"});
   EXPECT_TRUE(call.stream && call.include_usage && call.continuous_usage && !call.include_reasoning);
   EXPECT_EQ(call.request.template_arguments["enable_thinking"], false);
+  EXPECT_EQ(call.request.thinking_budget, 9);
 }
 
 TEST(ChatCompletionRequest, LeavesUnsetWhatIsAbsentOrNull) {
