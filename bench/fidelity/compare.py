@@ -41,7 +41,7 @@ HELD_AGAINST = {"Carronade": "llama.cpp", "Carronade, KV q8_0": "llama.cpp, KV q
 
 def installed(name):
     listed = subprocess.run([BUILD / "carronade", "list", "--json"], check=True, capture_output=True, text=True).stdout
-    for model in json.loads(listed):
+    for model in json.loads(listed)["installed"]:
         if model["name"] == name:
             return pathlib.Path(model["path"])
     raise SystemExit(f"{name} is not here: `carronade pull {name}`")

@@ -26,6 +26,7 @@
 #include "cli/commands.h"
 #include "cli/conversation.h"
 #include "cli/interrupt.h"
+#include "cli/kv_cache_dtype.h"
 #include "cli/line_editor.h"
 #include "cli/open_model.h"
 #include "cli/progress_bar.h"
@@ -41,6 +42,7 @@ struct RunFlags {
   std::optional<int> max_tokens;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
+  std::string kv_dtype = "auto";
   int max_model_len = 0, threads = 0;
   bool json = false, hide_thinking = false;
 };
@@ -225,6 +227,7 @@ std::shared_ptr<LoadedModel> open(const RunFlags& flags) {
   options.dtype = flags.dtype;
   options.load.backend.threads = flags.threads;
   options.load.engine.max_model_len = flags.max_model_len;
+  options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.max_num_seqs = 1;
   const InterruptScope interrupt;
   ProgressBar progress(flags.json);
@@ -274,6 +277,7 @@ void add_run_command(CLI::App& app) {
       ->type_name("TEXT");
   command->add_option("--max-model-len", flags->max_model_len,
                       "Tokens of the conversation (default: the model's, at most 4096)");
+  command->add_option("--kv-cache-dtype", flags->kv_dtype, kKvCacheDtypeHelp);
   command->add_option("--threads", flags->threads, "Threads to compute with (default: all there are)");
   command->add_option("--download-dir", flags->download_dir, "Folder of the models (default: the cache folder)")
       ->type_name("DIR");
