@@ -79,13 +79,13 @@ def sanitizers(tally: Tally) -> None:
     """the unit tests again under AddressSanitizer and UndefinedBehaviorSanitizer"""
     build("debug")
     # The models would take an hour here; the tier before ran them.
-    ctest(tally, "debug", ASAN_OPTIONS="detect_container_overflow=0", CARRONADE_TEST_MODELS="/nonexistent")
+    ctest(tally, "debug", "-E", "RealWeights", ASAN_OPTIONS="detect_container_overflow=0")
 
 
 def threads(tally: Tally) -> None:
     """the rooms with threads under ThreadSanitizer"""
     build("tsan", "engine_test", "backend_test", "server_test")
-    ctest(tally, "tsan", "-R", r"^(engine|server)\.|ThreadTeam", CARRONADE_TEST_MODELS="/nonexistent")
+    ctest(tally, "tsan", "-R", r"^(engine|server)\.|ThreadTeam", "-E", "RealWeights")
 
 
 def models(tally: Tally) -> None:

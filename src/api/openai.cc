@@ -245,7 +245,7 @@ Json model_json(const ServedModel& model) {
           {"created", model.created},
           {"owned_by", "carronade"},
           {"root", model.root},
-          {"parent", nullptr},
+          {"parent", model.parent.empty() ? Json(nullptr) : Json(model.parent)},
           {"max_model_len", model.max_model_len},
           {"permission", Json::array({permission})}};
 }

@@ -165,6 +165,7 @@ std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatMo
       make_thinking_constraint(*model, {request.thinking_budget.value_or(-1), prompt.thought_open, job->answer_now_}));
   engine_request.constraint = combine_constraints(std::move(constraints));
   engine_request.tenant = request.tenant;
+  engine_request.adapter = request.adapter;
   engine_request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };
   job->id_ = model->generator->submit(std::move(engine_request));
   job->state_ = std::move(state);  // only now: a job that was refused has nothing to wait for

@@ -23,6 +23,7 @@ struct ChatRequest {
   bool include_stop = false;           // leave the stop string in the answer
   nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
   Tenant tenant;
+  int adapter = -1;  // of the model's adapters, or -1
 };
 
 struct ChatUsage {

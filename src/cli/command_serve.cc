@@ -44,6 +44,9 @@ struct ServeFlags {
   int max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0, threads = 0;
   double shutdown_timeout = 5.0;
   bool prefix_cache = true;
+  uint64_t kv_disk = 0;
+  std::string speculative_config;
+  std::vector<std::string> lora_modules;
   std::unique_ptr<VllmFlagNotices> vllm;
 };
 
@@ -153,6 +156,46 @@ void warn_when_open(const ServeFlags& flags) {
              flags.host);
 }
 
+// vLLM's JSON: {"method": "ngram", "num_speculative_tokens": 5}.
+int speculative_tokens(const std::string& config) {
+  if (config.empty()) return 0;
+  const nlohmann::ordered_json json = parse_json_object(config);
+  for (const auto& [name, value] : json.items()) {
+    const bool known = name == "method" || name == "num_speculative_tokens" || name.starts_with("prompt_lookup_");
+    if (!known) throw Error(ErrorCode::kInvalidArgument, name + " is not supported in --speculative-config", name);
+  }
+  if (const auto method = json.value("method", nlohmann::ordered_json("ngram")); method != "ngram") {
+    throw Error(ErrorCode::kInvalidArgument,
+                "--speculative-config: the method " + method.dump() + " is not supported; \"ngram\" is", "method");
+  }
+  const auto tokens = json.value("num_speculative_tokens", nlohmann::ordered_json(5));
+  if (!tokens.is_number_integer() || tokens < 1 || tokens > 16) {
+    throw Error(ErrorCode::kInvalidArgument, "--speculative-config: num_speculative_tokens must be from 1 to 16",
+                "num_speculative_tokens");
+  }
+  return tokens.get<int>();
+}
+
+// NAME=PATH, or vLLM's JSON: {"name": …, "path": …}.
+std::vector<AdapterSource> adapter_sources(const std::vector<std::string>& modules) {
+  std::vector<AdapterSource> sources;
+  for (const std::string& text : modules) {
+    AdapterSource source;
+    if (text.starts_with("{")) {
+      const nlohmann::ordered_json json = parse_json_object(text);
+      source = {json.value("name", std::string()), json.value("path", std::string())};
+    } else if (const size_t equals = text.find('='); equals != text.npos) {
+      source = {text.substr(0, equals), text.substr(equals + 1)};
+    }
+    if (source.name.empty() || source.path.empty()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "--lora-modules must be NAME=PATH or {\"name\": …, \"path\": …}, not " + text, "--lora-modules");
+    }
+    sources.push_back(std::move(source));
+  }
+  return sources;
+}
+
 OpenModelOptions model_options(const ServeFlags& flags) {
   if (!flags.model.empty() && !flags.model_flag.empty() && flags.model != flags.model_flag) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -172,6 +215,11 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.max_num_batched_tokens = flags.max_num_batched_tokens;
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.prefix_cache = flags.prefix_cache;
+  options.load.engine.kv_disk_bytes = flags.kv_disk;
+  options.load.engine.kv_disk_directory =
+      (flags.data_dir.empty() ? default_data_dir() : std::filesystem::path(flags.data_dir)) / "kv";
+  options.load.engine.speculative_tokens = speculative_tokens(flags.speculative_config);
+  options.load.adapters = adapter_sources(flags.lora_modules);
   return options;
 }
 
@@ -190,10 +238,16 @@ ChatModelOptions chat_options(const ServeFlags& flags) {
 std::vector<ServedModel> served_models(const LoadedModel& model, const ServeFlags& flags) {
   std::vector<ServedModel> result;
   const auto add = [&](const std::string& name) {
-    result.push_back({name, model.path.string(), model.created, model.engine->options().max_model_len});
+    result.push_back({name, model.path.string(), model.created, model.engine->options().max_model_len, {}, -1});
   };
   add(model.name);
   for (size_t i = 1; i < flags.served_names.size(); ++i) add(flags.served_names[i]);
+  for (size_t i = 0; i < model.adapters.size(); ++i) {
+    add(model.adapters[i].name);
+    result.back().root = model.adapters[i].path.string();
+    result.back().parent = model.name;
+    result.back().adapter = static_cast<int>(i);
+  }
   return result;
 }
 
@@ -309,6 +363,22 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--kv-cache-dtype", flags.kv_dtype, kKvCacheDtypeHelp);
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");
+  command
+      .add_option(
+          "--kv-disk", flags.kv_disk,
+          "Keep what conversations were read into on disk, so that they go on quickly after a restart: at most so "
+          "much (4GiB), under the data folder (default 0: nothing)")
+      ->transform(CLI::AsSizeValue(true))
+      ->type_name("SIZE");
+  command
+      .add_option("--lora-modules", flags.lora_modules,
+                  "Adapters (GGUF, or a folder of PEFT's), each served as a model of its own name: NAME=PATH …")
+      ->type_name("NAME=PATH");
+  command
+      .add_option(
+          "--speculative-config", flags.speculative_config,
+          R"(Guess tokens from the text itself where it pays: {"method": "ngram", "num_speculative_tokens": 5})")
+      ->type_name("JSON");
   command
       .add_option("--shutdown-timeout", flags.shutdown_timeout,
                   "Seconds that running answers get when the server ends (default 5)")

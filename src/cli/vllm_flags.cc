@@ -7,7 +7,8 @@ namespace carronade {
 namespace {
 constexpr std::string_view kNoCode = "no code from a model's repository is ever run";
 constexpr std::string_view kOneDevice = "the model runs on this machine's processor, all threads of it";
-constexpr std::string_view kNoLora = "adapters are not supported by this version";
+constexpr std::string_view kLora =
+    "adapters named with --lora-modules are always served, as many and as large as they are";
 constexpr std::string_view kNoTools = "tool calls are not supported by this version";
 constexpr std::string_view kFromFile = "the model's own files say it";
 
@@ -18,7 +19,7 @@ constexpr ForeignName kWithValue[] = {
     {"tokenizer", "the tokenizer is the one in the model's file"},
     {"tokenizer-mode", kFromFile, "auto"},
     {"gpu-memory-utilization", "memory is what --max-model-len and --max-num-seqs need, and is said at start"},
-    {"swap-space", "nothing is swapped: sequences that must wait are computed again"},
+    {"swap-space", "nothing is swapped: sequences that must wait are computed again, or come back from --kv-disk"},
     {"cpu-offload-gb", kOneDevice},
     {"tensor-parallel-size", kOneDevice, "1"},
     {"pipeline-parallel-size", kOneDevice, "1"},
@@ -26,10 +27,8 @@ constexpr ForeignName kWithValue[] = {
     {"distributed-executor-backend", kOneDevice},
     {"device", kOneDevice, "cpu"},
     {"block-size", "a block has 16 positions", "16"},
-    {"lora-modules", kNoLora},
-    {"max-lora-rank", kNoLora},
-    {"max-loras", kNoLora},
-    {"speculative-config", "speculation is not supported by this version; answers are the same without it"},
+    {"max-lora-rank", kLora},
+    {"max-loras", kLora},
     {"reasoning-parser", "thoughts are told from answers by the model's template, for every model"},
     {"tool-call-parser", kNoTools},
     {"uvicorn-log-level", "use --log-level"},
@@ -47,7 +46,7 @@ constexpr ForeignName kWithoutValue[] = {
     {"enforce-eager", "there are no graphs to capture"},
     {"enable-chunked-prefill", "prompts are always computed in chunks"},
     {"no-enable-chunked-prefill", "prompts are always computed in chunks"},
-    {"enable-lora", kNoLora},
+    {"enable-lora", kLora},
     {"enable-reasoning", "thoughts are told from answers by the model's template, for every model"},
     {"enable-auto-tool-choice", kNoTools},
     {"enable-prompt-tokens-details", "usage always says how many tokens were cached"},

@@ -1,5 +1,6 @@
 #include "hub/model_pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <utility>
@@ -57,6 +58,34 @@ void tell_of_quantized_weights(const Checkpoint& checkpoint, const std::string& 
   if (!types.empty()) spdlog::warn("{}: its weights are quantized and stay so ({})", name, fmt::join(types, " "));
 }
 
+// Names files by where they are, how long they are and when they were written: what KV blocks on disk hang on.
+std::string identity(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code failure;
+  fs::path whole = fs::canonical(path, failure);
+  if (failure) whole = path;
+  std::vector<fs::path> files;
+  if (fs::is_directory(whole, failure)) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(whole, failure)) files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+  } else {
+    files.push_back(whole);
+  }
+  std::string text = whole.string();
+  for (const fs::path& file : files) {
+    const auto size = fs::file_size(file, failure);
+    const auto time = fs::last_write_time(file, failure).time_since_epoch().count();
+    text += fmt::format("|{} {} {}", file.filename().string(), failure ? 0 : size, failure ? 0 : time);
+  }
+  return text;
+}
+
+void load_adapters(Model& model, const std::vector<AdapterSource>& adapters) {
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    model.load_adapter(static_cast<int>(i), *AdapterFile::open(adapters[i].path, model.config().architecture));
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path,
@@ -83,7 +112,12 @@ std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::file
 
   std::unique_ptr<Backend> backend = make_backend(options);
   std::unique_ptr<Model> model = Model::load(*checkpoint, *backend, progress);
-  loaded->engine = std::make_unique<Engine>(std::move(backend), std::move(model), options.engine);
+  load_adapters(*model, options.adapters);
+  loaded->adapters = options.adapters;
+  EngineOptions engine = options.engine;
+  for (const AdapterSource& adapter : options.adapters) engine.adapters.push_back(identity(adapter.path));
+  engine.kv_disk_model = identity(path);
+  loaded->engine = std::make_unique<Engine>(std::move(backend), std::move(model), engine);
   loaded->created =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   return loaded;

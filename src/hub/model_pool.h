@@ -19,6 +19,12 @@ struct GenerationDefaults {
   std::optional<int> top_k;
 };
 
+// A low-rank adapter that is served beside its base model, under a name of its own.
+struct AdapterSource {
+  std::string name;
+  std::filesystem::path path;
+};
+
 // Everything needed to answer with one model. Immutable but for its engine, which is thread-safe; shared by all who use
 // it.
 struct LoadedModel {
@@ -28,6 +34,7 @@ struct LoadedModel {
   std::optional<ChatTemplate> chat_template;
   std::vector<TokenId> end_of_generation;
   GenerationDefaults defaults;
+  std::vector<AdapterSource> adapters;
   int64_t created = 0;             // seconds since 1970, when it was loaded
   std::unique_ptr<Engine> engine;  // last, so that it ends first: its events use what stands above
 };
@@ -36,7 +43,8 @@ struct LoadOptions {
   std::string served_name;  // empty: `name`
   BackendOptions backend;
   EngineOptions engine;
-  std::string backend_name = "cpu";  // cpu | reference
+  std::string backend_name = "cpu";     // cpu | reference
+  std::vector<AdapterSource> adapters;  // numbered in this order in requests
 };
 
 // Opens, checks and loads. `name` is what messages call it. Throws Error.

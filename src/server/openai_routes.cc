@@ -91,8 +91,9 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
 
 void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                       const std::shared_ptr<Exchange>& exchange) {
-  const ChatCompletionCall call = parse_chat_completion(request.body);
+  ChatCompletionCall call = parse_chat_completion(request.body);
   const auto model = state->model(call.model);
+  call.request.adapter = state->adapter(call.model);
   std::make_shared<ChatAnswer>(state, exchange, request.id, call.stream)->start(model, call);
 }
 

@@ -47,6 +47,12 @@ std::vector<ServedModel> ServingState::models() const {
   return names_;
 }
 
+int ServingState::adapter(const std::string& name) const {
+  std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find(names_, name, &ServedModel::id);
+  return found == names_.end() ? -1 : found->adapter;
+}
+
 std::shared_ptr<const ChatModel> ServingState::model(const std::string& name) const {
   std::lock_guard lock(mutex_);
   if (draining_) throw Error(ErrorCode::kUnavailable, "the server is shutting down");
