@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { button, closePage, lastAnswer, newTab, openPage, send } from './browser.mjs';
-import { ask, browser, has, openPageForEachTest, page, replacePage, standIn, untilStored } from './fixture.mjs';
+import {
+  ask,
+  browser,
+  has,
+  openPageForEachTest,
+  page,
+  replacePage,
+  standIn,
+  untilStored,
+} from './fixture.mjs';
 
 openPageForEachTest();
 
