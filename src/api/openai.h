@@ -94,8 +94,8 @@ struct ServedModel {
   std::string root;  // where its files come from
   int64_t created = 0;
   int max_model_len = 0;
-  std::string parent;  // of an adapter: the first name of its base model
-  int adapter = -1;    // its number, or -1: the model itself
+  std::string parent{};  // of an adapter: the first name of its base model
+  int adapter = -1;      // its number, or -1: the model itself
 };
 std::string models_body(const std::vector<ServedModel>& models);
 std::string model_body(const ServedModel& model);

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "chat/testing.h"
 #include "server/openai_routes.h"
 #include "server/web_assets.h"
@@ -110,6 +111,9 @@ Json body_of(const std::string& answer) { return Json::parse(answer.substr(answe
 
 class HttpServerTest : public ::testing::Test {
  protected:
+  // As the program does, before there are threads.
+  static void SetUpTestSuite() { set_up_logging("warn"); }
+
   void start(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
              std::string key = "") {
     generator_ = std::make_shared<ScriptedGenerator>(test_tokens(script), unlimited);
