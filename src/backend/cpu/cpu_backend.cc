@@ -18,7 +18,14 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
   if (isa.empty()) {
     if (const char* forced = std::getenv("CARRONADE_ISA")) isa = forced;
   }
-  if (options.threads < 0) throw Error(ErrorCode::kInvalidArgument, "threads must be 0 (all) or more", "threads");
+  // Every step waits for all of them; far more than there are processors would bring the machine to a stop.
+  const int most_threads = std::max(64, 4 * cpu::usable_cpus());
+  if (options.threads < 0 || options.threads > most_threads) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("threads must be from 0 (all {} of this machine) to {}, not {}", cpu::usable_cpus(),
+                            most_threads, options.threads),
+                "threads");
+  }
   return std::make_unique<cpu::CpuBackend>(options, cpu::choose_kernels(isa));
 }
 

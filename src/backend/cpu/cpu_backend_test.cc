@@ -389,6 +389,18 @@ TEST(CpuIsa, AnUnknownInstructionSetIsAnErrorThatNamesTheKnown) {
   }
 }
 
+TEST(CpuThreads, FarMoreThanThereAreProcessorsAreRefused) {
+  for (const int threads : {-1, 20000}) {
+    try {
+      make_cpu_backend({.threads = threads});
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+      EXPECT_EQ(error.param, "threads");
+    }
+  }
+}
+
 TEST(CpuIsa, OneThatTheProcessorLacksIsUnsupported) {
   const auto available = available_isas();
   ASSERT_FALSE(available.empty());
