@@ -392,7 +392,7 @@ TEST(CpuIsa, AnUnknownInstructionSetIsAnErrorThatNamesTheKnown) {
 TEST(CpuThreads, FarMoreThanThereAreProcessorsAreRefused) {
   for (const int threads : {-1, 20000}) {
     try {
-      make_cpu_backend({.threads = threads});
+      make_cpu_backend({.threads = threads, .isa = ""});
       FAIL();
     } catch (const Error& error) {
       EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
