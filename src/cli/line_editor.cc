@@ -78,6 +78,8 @@ LineEditor::Input LineEditor::read(const std::string& prompt, std::string& line)
   // Bold; what stands between two \1 has no width.
   impl_->prompt = "\1\033[1m\1" + prompt + "\1\033[0m\1";
   impl_->interrupted = false;
+  // Before the prompt is there: a key typed as soon as it shows must not be the terminal's to handle.
+  ::el_set(impl_->editor, EL_PREP_TERM, 1);
   int size = 0;
   const char* text = ::el_gets(impl_->editor, &size);
   line.clear();
