@@ -229,6 +229,7 @@ std::shared_ptr<LoadedModel> open(const RunFlags& flags) {
   options.load.engine.max_model_len = flags.max_model_len;
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.max_num_seqs = 1;
+  options.load.engine.speculative_tokens = kGuessedTokens;
   const InterruptScope interrupt;
   ProgressBar progress(flags.json);
   return open_model(options, interrupt.token(), progress, {});

@@ -158,7 +158,7 @@ void warn_when_open(const ServeFlags& flags) {
 
 // vLLM's JSON: {"method": "ngram", "num_speculative_tokens": 5}.
 int speculative_tokens(const std::string& config) {
-  if (config.empty()) return 0;
+  if (config.empty()) return kGuessedTokens;
   const nlohmann::ordered_json json = parse_json_object(config);
   for (const auto& [name, value] : json.items()) {
     const bool known = name == "method" || name == "num_speculative_tokens" || name.starts_with("prompt_lookup_");
@@ -168,9 +168,9 @@ int speculative_tokens(const std::string& config) {
     throw Error(ErrorCode::kInvalidArgument,
                 "--speculative-config: the method " + method.dump() + " is not supported; \"ngram\" is", "method");
   }
-  const auto tokens = json.value("num_speculative_tokens", nlohmann::ordered_json(5));
-  if (!tokens.is_number_integer() || tokens < 1 || tokens > 16) {
-    throw Error(ErrorCode::kInvalidArgument, "--speculative-config: num_speculative_tokens must be from 1 to 16",
+  const auto tokens = json.value("num_speculative_tokens", nlohmann::ordered_json(kGuessedTokens));
+  if (!tokens.is_number_integer() || tokens < 0 || tokens > 16) {
+    throw Error(ErrorCode::kInvalidArgument, "--speculative-config: num_speculative_tokens must be from 0 to 16",
                 "num_speculative_tokens");
   }
   return tokens.get<int>();
@@ -375,9 +375,9 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
                   "Adapters (GGUF, or a folder of PEFT's), each served as a model of its own name: NAME=PATH …")
       ->type_name("NAME=PATH");
   command
-      .add_option(
-          "--speculative-config", flags.speculative_config,
-          R"(Guess tokens from the text itself where it pays: {"method": "ngram", "num_speculative_tokens": 5})")
+      .add_option("--speculative-config", flags.speculative_config,
+                  R"(How tokens are guessed from the text itself, which is faster and changes no answer (default )"
+                  R"({"method": "ngram", "num_speculative_tokens": 6}; 0: not at all))")
       ->type_name("JSON");
   command
       .add_option("--shutdown-timeout", flags.shutdown_timeout,

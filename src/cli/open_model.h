@@ -11,6 +11,9 @@
 
 namespace carronade {
 
+// Tokens guessed from the text itself, at most so many a step: docs/decisions/0007. Answers are the same without.
+inline constexpr int kGuessedTokens = 6;
+
 struct OpenModelOptions {
   std::string model;          // as Hub::parse() reads it; empty: the default, or its fallback
   std::string served_name;    // empty: what the user typed, or the model's own name
