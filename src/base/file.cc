@@ -104,10 +104,10 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes) {
   }
 }
 
-void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+void write_file_atomically(const std::filesystem::path& path, std::string_view content, unsigned mode) {
   const std::filesystem::path temporary = path.string() + fmt::format(".tmp{}", ::getpid());
   {
-    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
     if (file.get() < 0) throw_errno("create", temporary);
     while (!content.empty()) {
       const ssize_t count = ::write(file.get(), content.data(), content.size());

@@ -38,8 +38,9 @@ class MappedFile {
 // The whole file as a string. Throws Error{kNotFound | kIo | kTooLarge}.
 std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64ull << 20);
 
-// Writes beside the target, syncs, renames over it: a reader sees the old content or the new. Throws Error{kIo}.
-void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+// Writes beside the target, syncs, renames over it: a reader sees the old content or the new. `mode` is a new file's:
+// 0600 for what is private. Throws Error{kIo}.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content, unsigned mode = 0644);
 
 // An advisory lock between processes, held until destruction; the file itself stays. try_lock() is false when another
 // holds it.

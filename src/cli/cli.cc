@@ -95,7 +95,10 @@ int run_command_line(int argc, char** argv) {
   add_doctor_command(app);
   add_bench_command(app);
   add_eval_command(app);
-  return parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));
+  const int status = parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));
+  // A full disk behind a redirection must not look like success.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail("not all of the output could be written", 1);
+  return status;
 }
 
 }  // namespace carronade

@@ -1,11 +1,14 @@
 // carronade serve
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -44,7 +47,7 @@ struct ServeFlags {
   int max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0, threads = 0;
   double shutdown_timeout = 5.0;
   bool prefix_cache = true;
-  uint64_t kv_disk = 0;
+  std::string kv_disk = "0";
   std::string speculative_config;
   std::vector<std::string> lora_modules;
   std::unique_ptr<VllmFlagNotices> vllm;
@@ -68,6 +71,26 @@ uint16_t parse_port(const std::string& text, const std::string& flag) {
   if (text.starts_with("tcp://"))
     line += "; a service named \"vllm\" makes Kubernetes set VLLM_PORT: rename it, or give --port";
   throw Error(ErrorCode::kInvalidArgument, line, flag);
+}
+
+// "4GiB", "500 MB", "1000000".
+uint64_t parse_size(const std::string& text, const std::string& flag) {
+  static const std::map<std::string, double> kUnits = {
+      {"", 1},       {"B", 1},        {"K", 1024.0},      {"M", 1048576.0}, {"G", 0x1p30},
+      {"T", 0x1p40}, {"KIB", 1024.0}, {"MIB", 1048576.0}, {"GIB", 0x1p30},  {"TIB", 0x1p40},
+      {"KB", 1e3},   {"MB", 1e6},     {"GB", 1e9},        {"TB", 1e12}};
+  const size_t digits = text.find_first_not_of("0123456789.");
+  const std::string number = text.substr(0, digits);
+  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
+  unit.erase(0, unit.find_first_not_of(' '));
+  std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::toupper(c); });
+  const auto found = kUnits.find(unit);
+  char* end = nullptr;
+  const double value = number.empty() ? -1 : std::strtod(number.c_str(), &end);
+  if (value < 0 || *end != '\0' || found == kUnits.end() || value * found->second > 0x1p62) {
+    throw Error(ErrorCode::kInvalidArgument, flag + " must be a size such as 4GiB or 500MB, not " + text, flag);
+  }
+  return static_cast<uint64_t>(value * found->second);
 }
 
 // A stop that can be waited for.
@@ -215,7 +238,7 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.max_num_batched_tokens = flags.max_num_batched_tokens;
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.prefix_cache = flags.prefix_cache;
-  options.load.engine.kv_disk_bytes = flags.kv_disk;
+  options.load.engine.kv_disk_bytes = parse_size(flags.kv_disk, "--kv-disk");
   options.load.engine.kv_disk_directory =
       (flags.data_dir.empty() ? default_data_dir() : std::filesystem::path(flags.data_dir)) / "kv";
   options.load.engine.speculative_tokens = speculative_tokens(flags.speculative_config);
@@ -325,8 +348,11 @@ void add_main_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--host", flags.host, "Address to listen on; 0.0.0.0 for all (default 127.0.0.1, or VLLM_HOST)");
   command.add_option("--port", flags.port, "Port of the API (default 8000, or VLLM_PORT; 0: a free one)");
   command.add_option("--ui-port", flags.ui_port, "Port of the chat page (default 7860; 0: no page)");
-  command.add_option("--api-key", flags.api_key,
-                     "Key that every request must carry (or CARRONADE_API_KEY, VLLM_API_KEY)");
+  command
+      .add_option("--api-key", flags.api_key, "Key that every request must carry (or CARRONADE_API_KEY, VLLM_API_KEY)")
+      ->check([](const std::string& key) {
+        return key.empty() ? std::string("the key is empty: leave the flag out, or give one") : std::string();
+      });
   command
       .add_option("--served-model-name", flags.served_names, "What clients call the model; several names may be given")
       ->type_name("NAME");
@@ -364,11 +390,9 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");
   command
-      .add_option(
-          "--kv-disk", flags.kv_disk,
-          "Keep what conversations were read into on disk, so that they go on quickly after a restart: at most so "
-          "much (4GiB), under the data folder (default 0: nothing)")
-      ->transform(CLI::AsSizeValue(true))
+      .add_option("--kv-disk", flags.kv_disk,
+                  "Keep what conversations were read into on disk, so that they go on quickly after a restart: at most "
+                  "so much (4GiB), under the data folder (default 0: nothing)")
       ->type_name("SIZE");
   command
       .add_option("--lora-modules", flags.lora_modules,

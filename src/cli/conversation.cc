@@ -197,7 +197,7 @@ void Conversation::save(const std::string& argument) {
   if (argument.empty()) throw Error(ErrorCode::kInvalidArgument, "/save needs a name; kept so far: " + saved_names());
   const std::filesystem::path file = conversation_file(argument);
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
-  write_file_atomically(file, conversation_to_text(model_.name, request_.messages));
+  write_file_atomically(file, conversation_to_text(model_.name, request_.messages), 0600);
   fmt::print(stderr, "Kept in {}\n", file.string());
 }
 

@@ -27,6 +27,11 @@ constexpr uint64_t kOverhead = 200ull << 20;
 Finding judge_processor(const Machine& machine, const std::string& isa) {
   Finding finding{State::kGood, "Processor",
                   fmt::format("{} ({}); kernels for {}", machine.processor, fmt::join(machine.features, " "), isa), ""};
+  if (const std::vector<std::string> isas = available_isas(); std::ranges::find(isas, isa) == isas.end()) {
+    finding.state = State::kWrong;
+    finding.remedy = fmt::format("CARRONADE_ISA asks for {}, and here there are {}", isa, fmt::join(isas, ", "));
+    return finding;
+  }
   if (isa == "generic" || isa == "sse2" || isa == "scalar") {
     finding.state = State::kWarning;
     finding.remedy =

@@ -134,6 +134,10 @@ bool Engine::Impl::receive() {
     std::unique_lock lock(mutex);
     if (scheduler.empty() && submissions.empty() && !stopping) {
       assert(scheduler.books_balance());
+      // So that a crash costs little; what the disk is too slow for waits for the next pause.
+      lock.unlock();
+      scheduler.save_idle_blocks();
+      lock.lock();
       wake.wait(lock, [&] { return stopping || !submissions.empty() || !cancellations.empty(); });
     }
     arrived.swap(submissions);

@@ -71,6 +71,16 @@ KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
         fmt::format("{}: the folder for KV blocks cannot be made: {}", options_.directory.string(), failure.message()),
         "kv-disk");
   }
+  // What is in there was somebody's conversation.
+  fs::permissions(options_.directory, fs::perms::owner_all, failure);
+  if (const uint64_t one = kHeaderBytes + block_bytes_ + kChecksumBytes; one > options_.capacity) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{} bytes of KV blocks on disk are less than one block of this model takes, {}: give a unit, "
+                    "as in 4GiB",
+                    options_.capacity, one),
+        "kv-disk");
+  }
   Hasher hasher;
   hasher.add(kMagic);
   hasher.add(options_.model);
@@ -129,15 +139,15 @@ void KvDisk::find_files() {
   }
   std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.time < b.time; });
   const std::lock_guard lock(mutex_);
-  for (Found& one : found) add_file(std::move(one.file.name), one.file.bytes);
+  for (Found& one : found) add_file(std::move(one.file.name), one.file.bytes, false);
   make_room(0);
 }
 
 fs::path KvDisk::path_of(const std::string& name) const { return options_.directory / name; }
 
-void KvDisk::add_file(std::string name, uint64_t bytes) {
+void KvDisk::add_file(std::string name, uint64_t bytes, bool trusted) {
   forget(name);
-  files_.push_back({name, bytes});
+  files_.push_back({name, bytes, trusted});
   by_name_.emplace(std::move(name), std::prev(files_.end()));
   stats_.bytes += bytes;
   stats_.blocks = files_.size();
@@ -190,12 +200,14 @@ bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
     fs::remove(path, ignored);
     const std::lock_guard lock(mutex_);
     forget(name);
-    ++stats_.damaged;
+    if (stats_.damaged++ == 0)
+      spdlog::warn("{}: is damaged; such KV blocks are computed again and replaced", path.string());
     return false;
   }
   backend_.write_blocks({&into, 1}, std::as_bytes(std::span(content)).subspan(kHeaderBytes, block_bytes_));
   fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);
   const std::lock_guard lock(mutex_);
+  if (const auto found = by_name_.find(name); found != by_name_.end()) found->second->trusted = true;
   ++stats_.read;
   return true;
 }
@@ -205,7 +217,8 @@ void KvDisk::save(const BlockDigest& digest, Tokens tokens, BlockId from) {
   Job job{hexadecimal(digest), {}};
   {
     std::unique_lock lock(mutex_);
-    if (by_name_.contains(job.name) || bytes > options_.capacity) return;
+    // A file of an earlier run that nobody has read since may be damaged: it is written anew.
+    if (const auto found = by_name_.find(job.name); found != by_name_.end() && found->second->trusted) return;
     if (patient_) changed_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kMostQueuedBytes; });
     if (!queue_.empty() && queued_bytes_ + bytes > kMostQueuedBytes) {
       ++stats_.dropped;
@@ -236,7 +249,7 @@ void KvDisk::write_queue() {
     lock.lock();
     queued_bytes_ -= bytes;
     if (written) {
-      add_file(std::move(job.name), bytes);
+      add_file(std::move(job.name), bytes, true);
       ++stats_.written;
     } else {
       ++stats_.dropped;

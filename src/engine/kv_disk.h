@@ -55,6 +55,7 @@ class KvDisk final : public ColdBlocks {
   struct File {
     std::string name;  // the digest in hexadecimal
     uint64_t bytes = 0;
+    bool trusted = false;  // written or read in this run: its content is known to be whole
   };
   using Files = std::list<File>;  // used longest ago first
   struct Job {
@@ -65,9 +66,9 @@ class KvDisk final : public ColdBlocks {
   void find_files();
   void write_queue();
   bool write_file(const Job& job);
-  void add_file(std::string name, uint64_t bytes);  // under mutex_
-  void make_room(uint64_t bytes);                   // under mutex_
-  void forget(const std::string& name);             // under mutex_
+  void add_file(std::string name, uint64_t bytes, bool trusted);  // under mutex_
+  void make_room(uint64_t bytes);                                 // under mutex_
+  void forget(const std::string& name);                           // under mutex_
   std::filesystem::path path_of(const std::string& name) const;
 
   KvDiskOptions options_;

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <fstream>
 #include <random>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
 #include "engine/testing.h"
@@ -215,10 +217,35 @@ TEST_F(KvDiskEngine, DamagedFilesAreComputedAgain) {
     file.seekp(500);
     file << "damage";
   }
+  {
+    const auto engine = make_engine(with_disk());
+    const Answered again = ask(*engine, prompt(100));
+    EXPECT_EQ(again.usage.cached_tokens, 0);
+    expect_equal(again, first);
+  }
+  // All are replaced, also those that nobody came to read.
   const auto engine = make_engine(with_disk());
-  const Answered again = ask(*engine, prompt(100));
-  EXPECT_EQ(again.usage.cached_tokens, 0);
-  expect_equal(again, first);
+  EXPECT_EQ(ask(*engine, prompt(100)).usage.cached_tokens, 96);
+}
+
+TEST_F(KvDiskEngine, APauseIsEnoughToKeepAConversation) {
+  const auto engine = make_engine(with_disk());
+  ask(*engine, prompt(100));
+  const auto kept = [&] {
+    const fs::directory_iterator files(with_disk().kv_disk_directory);
+    return std::count_if(begin(files), end(files), [](const auto& file) { return file.path().extension().empty(); });
+  };
+  // Six blocks of the prompt and one with the answer's beginning, while the engine still runs.
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+       kept() < 7 && std::chrono::steady_clock::now() < end;)
+    std::this_thread::yield();
+  EXPECT_EQ(kept(), 7);
+}
+
+TEST_F(KvDiskEngine, LessThanABlockIsRefused) {
+  EngineOptions options = with_disk();
+  options.kv_disk_bytes = 4;
+  EXPECT_THROW(make_engine(options), Error);
 }
 
 // A pool that holds one conversation: each turn of the other drives it out, and it comes back from disk.

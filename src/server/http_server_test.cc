@@ -211,7 +211,7 @@ TEST_F(HttpServerTest, StopLetsAnswersEndOrEndsThemProperly) {
   const std::string stream = streaming.read_to_end();
   EXPECT_NE(stream.find("\"finish_reason\":\"abort\""), std::string::npos) << stream;
   EXPECT_TRUE(stream.ends_with("data: [DONE]\n\n\r\n0\r\n\r\n"));
-  EXPECT_EQ(body_of(waiting.read_to_end())["choices"][0]["finish_reason"], "abort");
+  EXPECT_EQ(status_of(waiting.read_to_end()), 503);  // half an answer must not look like a whole one
   EXPECT_THROW(Client{api_}, std::runtime_error);
 }
 

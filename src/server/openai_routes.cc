@@ -60,6 +60,9 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
       if (finished && finished->reason == FinishReason::kFailed) {
         const Error error = finished->error.value_or(Error(ErrorCode::kInternal, "the model failed while answering"));
         exchange_->respond(json_response(http_status(error.code), openai_error_body(error)));
+      } else if (finished && finished->reason == FinishReason::kCancelled) {
+        const Error error(ErrorCode::kUnavailable, "the server is shutting down");
+        exchange_->respond(json_response(http_status(error.code), openai_error_body(error)));
       } else if (finished) {
         exchange_->respond(json_response(200, encoder_->body()));
       }

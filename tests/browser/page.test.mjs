@@ -37,6 +37,37 @@ describe('first load', () => {
   });
 });
 
+describe('a server with a key', () => {
+  it('asks for it, says when it is wrong, remembers the right one', async () => {
+    standIn.key = 'secret';
+    await page.reload();
+    const field = page.getByLabel('Key of this server');
+    await field.fill('guess');
+    await button(page, 'Unlock').click();
+    await has('That is not the key of this server.');
+    await field.fill('secret');
+    await button(page, 'Unlock').click();
+    await field.waitFor({ state: 'detached' });
+    await ask('Hello', 'Hi, whoever you are');
+    await page.reload();
+    await ask('Hello again', 'Still here');
+    assert.equal(await field.count(), 0);
+  });
+
+  it('a key that is changed meanwhile is asked for again', async () => {
+    standIn.key = 'new';
+    await send(page, 'Hello');
+    await has('The server asks for a key');
+    await page.getByLabel('Key of this server').fill('new');
+    await button(page, 'Unlock').click();
+    await button(page, 'Retry').click();
+    const answer = await standIn.next();
+    answer.say('Back again');
+    answer.end();
+    await has('Back again');
+  });
+});
+
 describe('the composer', () => {
   it('Shift+Enter breaks the line, Enter sends, blank text is not sent', async () => {
     await composer(page).fill('  ');

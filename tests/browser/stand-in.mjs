@@ -101,6 +101,8 @@ class Answer {
 export class StandIn {
   models = ['qwen2.5-coder-1.5b'];
   healthy = true;
+  /** What requests must carry, when it is set. */
+  key = '';
   /** Bodies of the chat requests, in the order of their arrival. */
   requests = [];
   /** Paths of everything the page fetched. */
@@ -143,6 +145,12 @@ export class StandIn {
     this.fetched.push(path);
     if (path === '/health') {
       response.writeHead(this.healthy ? 200 : 503).end();
+    } else if (
+      path.startsWith('/v1/') &&
+      this.key &&
+      request.headers.authorization !== `Bearer ${this.key}`
+    ) {
+      new Answer(response).refuse(401, { message: 'this server asks for a key' });
     } else if (path === '/v1/models') {
       const data = this.models.map((id) => ({
         id,

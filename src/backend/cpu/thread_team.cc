@@ -6,7 +6,10 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
+
+#include "base/error.h"
 
 namespace carronade::cpu {
 namespace {
@@ -50,10 +53,18 @@ int usable_cpus() {
 ThreadTeam::ThreadTeam(int threads) {
   // More threads than CPUs: whoever spins keeps another from working.
   spins_ = threads <= usable_cpus() ? kSpins : 0;
-  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  } catch (const std::system_error& error) {  // a limit of the user's or of the container's
+    const size_t started = workers_.size() + 1;
+    end();
+    throw_error(ErrorCode::kUnavailable, "only {} of {} threads could be started: {}", started, threads, error.what());
+  }
 }
 
-ThreadTeam::~ThreadTeam() {
+ThreadTeam::~ThreadTeam() { end(); }
+
+void ThreadTeam::end() {
   stop_.store(true);
   wake_.fetch_add(1);
   wake_.notify_all();

@@ -46,6 +46,7 @@ class ThreadTeam {
   void run_erased(int64_t count, int64_t grain, Call call, void* target);
   void take_items(int worker);
   void work(int worker);
+  void end();
   bool enter(uint32_t& seen);
 
   // One loop. Written by the owner while the gate is shut and nobody is inside.

@@ -1,5 +1,6 @@
 /** Why an answer failed, as far as the page can help with it. */
-export type FailureKind = 'unreachable' | 'loading' | 'busy' | 'context' | 'refused' | 'server' | 'cut';
+export type FailureKind =
+  'key' | 'unreachable' | 'loading' | 'busy' | 'context' | 'refused' | 'server' | 'cut';
 
 export interface Failure {
   kind: FailureKind;
@@ -32,6 +33,7 @@ function kindOf(status: number, body: ErrorBody, message: string): FailureKind {
   if (/context_length/.test(names) || /maximum context length|context window|max_model_len/i.test(message)) {
     return 'context';
   }
+  if (status === 401) return 'key';
   if (status === 503) return 'loading';
   if (status === 429) return 'busy';
   if (status === 502 || status === 504) return 'unreachable';

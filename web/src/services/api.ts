@@ -2,8 +2,9 @@ import type { WireMessage } from '../lib/chat';
 import { ChatFailure, failureFrom } from '../lib/failure';
 import { parseChunk, parseModels, type Delta, type ModelInfo } from '../lib/openai';
 import { SseParser } from '../lib/sse';
+import { authorization } from './key-storage';
 
-export type Health = 'ready' | 'loading' | 'unreachable';
+export type Health = 'ready' | 'loading' | 'unreachable' | 'locked';
 
 export interface ChatRequest {
   model: string;
@@ -78,10 +79,13 @@ async function read(reader: ReadableStreamDefaultReader<Uint8Array>, signal: Abo
   }
 }
 
-async function request(path: string, init: RequestInit): Promise<Response> {
+async function request(
+  path: string,
+  init: RequestInit & { headers?: Record<string, string> },
+): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, init);
+    response = await fetch(path, { ...init, headers: { ...init.headers, ...authorization() } });
   } catch (error) {
     if (init.signal?.aborted) throw error;
     throw new ChatFailure({ kind: 'unreachable', message: '' });

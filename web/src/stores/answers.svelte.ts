@@ -80,6 +80,7 @@ class AnswersStore {
       if (!failure) return;
       message.failure = failure;
       if (failure.kind === 'loading' || failure.kind === 'unreachable') server.lost(failure.kind);
+      if (failure.kind === 'key') server.lost('locked');
       const untouched = message.content === '' && message.reasoning === '';
       if (failure.kind !== 'loading' || !untouched) {
         message.status = failure.kind === 'cut' ? 'interrupted' : 'failed';

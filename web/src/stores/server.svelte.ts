@@ -1,5 +1,7 @@
+import { ChatFailure } from '../lib/failure';
 import type { ModelInfo } from '../lib/openai';
 import { health, listModels, type Health } from '../services/api';
+import { setKey } from '../services/key-storage';
 import { settings } from './settings.svelte';
 
 const pollMs = 1500;
@@ -11,7 +13,10 @@ class ServerStore {
   readonly model: ModelInfo | undefined = $derived(
     this.models.find(({ id }) => id === settings.current.model) ?? this.models[0],
   );
+  /** A key was given and was not the right one. */
+  wrongKey = $state(false);
   private watching: Promise<void> | undefined;
+  private unlocked: (() => void) | undefined;
 
   /** Asks until the server is ready and its models are known. Calls share one loop. */
   watch(): Promise<void> {
@@ -22,7 +27,12 @@ class ServerStore {
   }
 
   private async poll(): Promise<void> {
-    while (!(await this.ask())) await new Promise((resolve) => setTimeout(resolve, pollMs));
+    while (!(await this.ask())) {
+      await new Promise<void>((resolve) => {
+        if (this.status === 'locked') this.unlocked = resolve;
+        else setTimeout(resolve, pollMs);
+      });
+    }
   }
 
   private async ask(): Promise<boolean> {
@@ -30,16 +40,28 @@ class ServerStore {
     if (status === 'ready') {
       try {
         this.models = await listModels();
-      } catch {
+      } catch (error) {
+        if (error instanceof ChatFailure && error.failure.kind === 'key') {
+          this.wrongKey = this.status === 'locked';
+          this.status = 'locked';
+        }
         return false;
       }
     }
+    this.wrongKey = false;
     this.status = status;
     return status === 'ready';
   }
 
+  /** Tries again with this key. */
+  unlock(key: string): void {
+    setKey(key);
+    this.unlocked?.();
+    this.unlocked = undefined;
+  }
+
   /** A request failed in a way that says the server is not what it was. */
-  lost(status: 'loading' | 'unreachable'): void {
+  lost(status: 'loading' | 'unreachable' | 'locked'): void {
     this.status = status;
     void this.watch();
   }
