@@ -26,9 +26,11 @@ class PrintfFormatter {
       position_ = percent + 1;
       if (percent < format_.size()) directive();
     }
-    // Values left over are an error, unless they came as a mapping.
+    // Values left over are an error, unless they came as something with keys, which to Python an undefined value is.
     const bool all_used = values_.is(Type::kTuple) ? used_ >= values_.as<List>().items().size() : used_ > 0;
-    if (!all_used && !values_.is(Type::kDict) && !values_.is(Type::kList) && !by_name_) {
+    const bool by_key =
+        values_.is(Type::kDict) || values_.is(Type::kList) || values_.is(Type::kRange) || values_.is(Type::kUndefined);
+    if (!all_used && !by_key && !by_name_) {
       raise("not all arguments converted during string formatting");
     }
     return std::move(out_);

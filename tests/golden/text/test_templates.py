@@ -109,3 +109,9 @@ MISTAKES = [
 @pytest.mark.parametrize("template", MISTAKES)
 def test_refused_as_by_jinja2(renderer, template):
     compare(renderer, template, {})
+
+
+# Found by comparing random templates: what has keys may be left over after a format.
+@pytest.mark.parametrize("template", ["{{ 'role' % nothing }}", "{{ 'x' % range(2) }}", "{{ 'x' % [1] }}", "{{ 'x' % {} }}", "{{ 'x' % 1 }}", "{{ 'x' % (1,) }}"])
+def test_values_left_over_after_a_format(renderer, template):
+    compare(renderer, template, {})
