@@ -162,6 +162,11 @@ class Printer {
       const std::string& name = value.as<Macro>().plan.name;
       return name.empty() ? "<Macro anonymous>" : "<Macro " + repr_text(name) + ">";
     }
+    if (value.is(Type::kLoop)) {
+      const Loop& loop = value.as<Loop>();
+      if (const int64_t length = length_of(loop.iterable); length >= 0)
+        return fmt::format("<LoopContext {}/{}>", loop.index0 + 1, length);
+    }
     if (value.is(Type::kFunction)) return fmt::format("<built-in function {}>", value.as<Function>().name);
     return fmt::format("<{} object>", type_name(value));
   }

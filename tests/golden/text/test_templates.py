@@ -115,3 +115,8 @@ def test_refused_as_by_jinja2(renderer, template):
 @pytest.mark.parametrize("template", ["{{ 'role' % nothing }}", "{{ 'x' % range(2) }}", "{{ 'x' % [1] }}", "{{ 'x' % {} }}", "{{ 'x' % 1 }}", "{{ 'x' % (1,) }}"])
 def test_values_left_over_after_a_format(renderer, template):
     compare(renderer, template, {})
+
+
+@pytest.mark.parametrize("template", ["{% for x in [1, 2] %}{{ loop }}{% endfor %}", "{% for x in 'abc' %}{{ [loop] }}{% endfor %}"])
+def test_a_loop_as_text(renderer, template):
+    compare(renderer, template, {})
