@@ -100,7 +100,7 @@ struct Engine::Impl {
   StepCosts costs;
   std::map<RequestId, Active> active;
   std::vector<StepOutputs> outputs;          // of the running step
-  std::vector<std::vector<uint32_t>> masks;  // [max_num_seqs][ceil(vocabulary / 32)]
+  std::vector<std::vector<uint32_t>> masks;  // [rows with logits][ceil(vocabulary / 32)]
   RequestId last_started = 0;
   EngineStats counted;
 

@@ -18,6 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Counted up whenever a block of the same tokens would hold other bytes: another layout, or kernels that round
+// otherwise.
 constexpr std::string_view kMagic = "CARRKV01";
 constexpr size_t kTokenBytes = kBlockPositions * sizeof(TokenId);
 constexpr size_t kChecksumBytes = crypto_generichash_BYTES;
@@ -273,7 +275,9 @@ bool KvDisk::write_file(const Job& job) {
   if (out.good()) fs::rename(part, path_of(job.name), failure);
   if (out.good() && !failure) return true;
   fs::remove(part, failure);
-  spdlog::warn("{}: a KV block could not be written; it will be computed again when it is needed", part.string());
+  if (!std::exchange(has_warned_, true))
+    spdlog::warn("{}: a KV block could not be written (is the disk full?); such blocks are computed again when needed",
+                 part.string());
   return false;
 }
 

@@ -77,6 +77,7 @@ class KvDisk final : public ColdBlocks {
   BlockDigest model_digest_;
   std::vector<std::byte> buffer_;  // of load() and save()
   bool patient_ = false;
+  bool has_warned_ = false;  // of a file that could not be written; the writer's
 
   mutable std::mutex mutex_;  // what follows
   std::condition_variable changed_;

@@ -82,14 +82,7 @@ def test_a_conversation_in_which_ctrl_c_stops_the_answer_only():
     terminal.process.send_signal(signal.SIGINT)
     terminal.read_until(">>> ", start)
     assert terminal.process.poll() is None
-    terminal.type("/exit\n")
-    while True:
-        try:
-            if not os.read(terminal.master, 4096):
-                break
-        except OSError:
-            break
-    assert terminal.process.wait(PATIENCE) == 0
+    end(terminal, "/exit\n")
 
 
 def end(terminal: Terminal, with_keys: str = "/bye\r") -> None:
