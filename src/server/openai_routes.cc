@@ -7,6 +7,7 @@
 #include "api/openai.h"
 #include "base/log.h"
 #include "chat/generation_job.h"
+#include "server/access.h"
 
 namespace carronade {
 
@@ -16,8 +17,9 @@ namespace {
 // handled.
 class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
  public:
-  ChatAnswer(std::shared_ptr<ServingState> state, std::shared_ptr<Exchange> exchange, std::string id, bool stream)
-      : state_(std::move(state)), exchange_(std::move(exchange)), id_(std::move(id)), stream_(stream) {
+  ChatAnswer(std::shared_ptr<ServingState> state, std::shared_ptr<Exchange> exchange, const HttpRequest& request,
+             bool stream)
+      : state_(std::move(state)), exchange_(std::move(exchange)), id_(request.id), key_(request.key), stream_(stream) {
     ++state_->running_answers;
   }
   ~ChatAnswer() { --state_->running_answers; }
@@ -30,6 +32,7 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
     });
     encoder_.emplace(call, call.model.empty() ? model->name : call.model, id_, std::time(nullptr),
                      job_->prompt_tokens());
+    if (key_) key_->spend(job_->prompt_tokens(), 0);
     if (stream_) {
       exchange_->start_stream({200,
                                {{"Content-Type", "text/event-stream; charset=utf-8"},
@@ -52,6 +55,7 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
 
   void on_event(const ChatEvent& event) {
     const auto* finished = std::get_if<ChatFinished>(&event);
+    if (finished && key_) key_->spend(0, finished->usage.completion_tokens);
     if (stream_) {
       exchange_->write(encoder_->frames(event));
       if (finished) exchange_->finish();
@@ -86,6 +90,7 @@ class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
   std::shared_ptr<ServingState> state_;
   std::shared_ptr<Exchange> exchange_;
   std::string id_;
+  std::shared_ptr<ApiKey> key_;  // who pays; nullptr: nobody
   bool stream_;
   bool gone_ = false;
   std::optional<ChatCompletionEncoder> encoder_;
@@ -97,7 +102,8 @@ void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequ
   ChatCompletionCall call = parse_chat_completion(request.body);
   const auto model = state->model(call.model);
   call.request.adapter = state->adapter(call.model);
-  std::make_shared<ChatAnswer>(state, exchange, request.id, call.stream)->start(model, call);
+  call.request.tenant = tenant_of(request);
+  std::make_shared<ChatAnswer>(state, exchange, request, call.stream)->start(model, call);
 }
 
 void health(const ServingState& state, Exchange& exchange) {
