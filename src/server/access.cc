@@ -91,7 +91,7 @@ Access check_access(const HttpRequest& request, const Route& route, const KeyRin
   Access access;
   access.key = std::move(found.key);
   if (route.scope != KeyScope::kChat) return access;
-  const bool counts = request.method == "POST";
+  const bool counts = request.method == "POST" && route.takes_json;
   const Admission admission = counts ? access.key->admit() : access.key->state();
   access.headers = limit_headers(admission);
   access.refusal = limit_refusal(admission, *access.key);

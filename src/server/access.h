@@ -18,7 +18,8 @@ struct Access {
 };
 
 // 401 without a key, with an unknown one, with one that has ended; 403 when it lacks the route's scope; 429 when a
-// limit is reached. Counts the request where it asks for an answer (POST, scope chat). `keys` nullptr: everyone may.
+// limit is reached. Counts the request where it asks for work (a POST of JSON, scope chat). `keys` nullptr: everyone
+// may.
 Access check_access(const HttpRequest& request, const Route& route, const KeyRing* keys);
 
 // 429 with Retry-After, or nothing when it was admitted.

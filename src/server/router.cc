@@ -101,7 +101,8 @@ Verdict Router::check(const HttpRequest& request, const AccessRules& rules) cons
   verdict.headers = std::move(access.headers);
   verdict.refusal = std::move(access.refusal);
   // A page elsewhere can make a browser send a form, but not JSON without asking first; it is never allowed to.
-  if (!verdict.refusal && request.method == "POST" && !is_json(request.header("content-type"))) {
+  if (!verdict.refusal && request.method == "POST" && verdict.route->takes_json &&
+      !is_json(request.header("content-type"))) {
     verdict.refusal = error_response(415, "the Content-Type must be application/json");
   }
   return verdict;
