@@ -312,6 +312,7 @@ void serve(const ServeFlags& flags) {
   Router router;
   add_openai_routes(router, state);
   add_operator_routes(router, state, CARRONADE_VERSION);
+  add_docs_routes(router, CARRONADE_VERSION);
   add_web_routes(router);
   HttpServer server(router, flags.api_key);
   const Ports ports = listen(server, flags);
