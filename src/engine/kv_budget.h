@@ -9,10 +9,8 @@
 
 namespace carronade {
 
-// Bytes that the process may still take: what the system has available, less what its control group allows. 0: unknown.
-uint64_t available_memory();
-
-// Fills in whatever `options` leaves to be chosen and returns the number of KV blocks. Throws Error{kInvalidArgument}
+// Fills in whatever `options` leaves to be chosen and returns the number of KV blocks. `available` is what memory there
+// is, in bytes; 0: not known. Throws Error{kInvalidArgument}
 // for options that contradict each other or the model, Error{kUnavailable} when there is not memory for one sequence:
 // with the numbers and the remedy.
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options);
