@@ -50,9 +50,9 @@ struct ChatCompletionCall {
 // Throws Error{kInvalidArgument} naming the field.
 ChatCompletionCall parse_chat_completion(std::string_view body);
 
-// A JSON object of sampling fields alone, spelled as in a request (vLLM's --override-generation-config). Throws
-// Error{kInvalidArgument}.
-SamplingOptions parse_sampling_options(std::string_view json);
+// A JSON object of sampling fields alone, spelled as in a request (vLLM's --override-generation-config). `what` is what
+// messages call it. Throws Error{kInvalidArgument}.
+SamplingOptions parse_sampling_options(std::string_view json, std::string_view what = "the body");
 
 // Events of one job → a body or server-sent events. Owned by one thread.
 class ChatCompletionEncoder {

@@ -195,7 +195,7 @@ void read_stream_options(const JsonFields& fields, ChatCompletionCall& call) {
 
 }  // namespace
 
-SamplingOptions parse_sampling_options(std::string_view text) {
+SamplingOptions parse_sampling_options(std::string_view text, std::string_view what) {
   static constexpr std::array<std::string_view, 23> kSampling = {"temperature",
                                                                  "top_p",
                                                                  "top_k",
@@ -219,7 +219,7 @@ SamplingOptions parse_sampling_options(std::string_view text) {
                                                                  "dry_allowed_length",
                                                                  "dry_penalty_last_n",
                                                                  "dry_sequence_breakers"};
-  const Json json = parse_json_object(text);
+  const Json json = parse_json_object(text, what);
   check_fields(json);
   for (const auto& [name, value] : json.items()) {
     if (std::ranges::find(kSampling, std::string_view(name)) == kSampling.end())

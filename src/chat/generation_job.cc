@@ -122,7 +122,7 @@ void check_stop_strings(const std::vector<std::string>& stop) {
       ErrorCode::kInvalidArgument,
       fmt::format(
           "the messages are {} tokens long, and this model's context holds {} tokens, the answer included; shorten the "
-          "conversation, or start the server with a larger --max-model-len",
+          "conversation, or start with a larger --max-model-len",
           prompt_tokens, model.max_model_len),
       "messages");
 }
