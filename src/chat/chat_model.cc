@@ -22,6 +22,7 @@ std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> lo
   auto model = std::make_shared<ChatModel>();
   model->name = loaded->name;
   model->generator = std::make_shared<EngineGenerator>(loaded);
+  model->engine = std::shared_ptr<Engine>(loaded, loaded->engine.get());
   model->tokenizer = std::shared_ptr<const Tokenizer>(loaded, loaded->tokenizer.get());
   if (loaded->chat_template)
     model->chat_template = std::shared_ptr<const ChatTemplate>(loaded, &*loaded->chat_template);

@@ -38,6 +38,7 @@ struct ThoughtTags {
 struct ChatModel {
   std::string name;  // as served
   std::shared_ptr<TokenGenerator> generator;
+  std::shared_ptr<Engine> engine;  // behind the generator, for those who watch it; nullptr in tests
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const ChatTemplate> chat_template;  // or nullptr: the model cannot chat
   std::vector<TokenId> end_of_generation;             // never part of an answer

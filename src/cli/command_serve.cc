@@ -29,6 +29,7 @@
 #include "cli/vllm_flags.h"
 #include "server/http_server.h"
 #include "server/openai_routes.h"
+#include "server/operator_routes.h"
 #include "server/web_assets.h"
 
 namespace carronade {
@@ -240,6 +241,7 @@ void serve(const ServeFlags& flags) {
   const auto state = std::make_shared<ServingState>();
   Router router;
   add_openai_routes(router, state);
+  add_operator_routes(router, state, CARRONADE_VERSION);
   add_web_routes(router);
   HttpServer server(router, flags.api_key);
   const Ports ports = listen(server, flags);

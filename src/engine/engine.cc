@@ -57,6 +57,7 @@ Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> m
       options(options_in),
       weight_bytes(backend->memory_in_use()),
       blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), options)),
+      metrics(options.max_model_len),
       kv_disk(make_kv_disk(options, *backend, model->kv_layout(options.kv_dtype))),
       scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0, kv_disk.get())),
       runner(*model),
@@ -125,6 +126,7 @@ void Engine::Impl::run() {
     scheduler.save_idle_blocks();
   }
   publish();
+  answer_snapshots();
 }
 
 // Takes in what came; sleeps while there is nothing to do. False: shut down.
@@ -139,13 +141,15 @@ bool Engine::Impl::receive() {
       lock.unlock();
       scheduler.save_idle_blocks();
       lock.lock();
-      wake.wait(lock, [&] { return stopping || !submissions.empty() || !cancellations.empty(); });
+      wake.wait(lock,
+                [&] { return stopping || !submissions.empty() || !cancellations.empty() || !snapshot_sinks.empty(); });
     }
     arrived.swap(submissions);
     published.waiting += static_cast<int>(arrived.size());
     goes_on = !stopping;
   }
   for (Submission& submission : arrived) start(submission.id, std::move(submission.request), submission.time);
+  answer_snapshots();  // now, so that they show whatever was submitted before they were asked for
   return goes_on;
 }
 
@@ -202,11 +206,11 @@ void Engine::Impl::step() {
   const Plan& plan = scheduler.step(pacer.prefill_rows(others_stream));
   const Clock::time_point before = Clock::now();
   std::vector<RequestId> planned;
-  int rows = 0;
+  measure_step(plan);
+  const int rows = last_step.prompt_rows + last_step.decode_rows + last_step.draft_rows;
   bool only_streams = true;
   for (const PlannedRows& part : plan) {
     planned.push_back(part.sequence->id);
-    rows += part.rows;
     only_streams &= part.outputs == part.rows && !part.sequence->wants_prompt_logits;
     Active& entry = active.at(part.sequence->id);
     if (!std::exchange(entry.has_started, true)) begin(entry, before);
@@ -219,7 +223,11 @@ void Engine::Impl::step() {
     scheduler.commit();
     end_cancelled();
     sample();
-    if (only_streams) costs.measured(rows, seconds_between(before, Clock::now()));
+    last_step_end = Clock::now();
+    last_step.seconds = seconds_between(before, last_step_end);
+    metrics.step_rows.observe(rows);
+    metrics.step_seconds.observe(last_step.seconds);
+    if (only_streams) costs.measured(rows, last_step.seconds);
   } catch (const Error& error) {
     fail(planned, error);
   } catch (const std::exception& error) {
@@ -229,8 +237,35 @@ void Engine::Impl::step() {
 
 void Engine::Impl::begin(Active& entry, Clock::time_point now) {
   entry.started = now;
-  counted.prompt_tokens += static_cast<uint64_t>(entry.sequence->prompt_tokens);
-  counted.cached_tokens += static_cast<uint64_t>(entry.sequence->cached_tokens);
+  if (!options.prefix_cache || entry.sequence->wants_prompt_logits) return;
+  metrics.prefix_queries.add(static_cast<uint64_t>(entry.sequence->prompt_tokens));
+  metrics.prefix_hits.add(static_cast<uint64_t>(entry.sequence->cached_tokens));
+}
+
+void Engine::Impl::measure_step(const Plan& plan) {
+  last_step = {};
+  last_step.sequences = static_cast<int>(plan.size());
+  for (const PlannedRows& part : plan) {
+    const int drafts = static_cast<int>(part.sequence->drafts.size());
+    (part.first < part.sequence->prompt_tokens ? last_step.prompt_rows : last_step.decode_rows) += part.rows - drafts;
+    last_step.draft_rows += drafts;
+  }
+}
+
+void Engine::Impl::measure_end(const Active& entry, const Finished& finished, Clock::time_point now) {
+  EndedRequest ended;
+  ended.reason = finished.reason;
+  ended.usage = finished.usage;
+  ended.max_tokens = entry.request.sampling.max_tokens;
+  ended.group = entry.request.group.get();
+  ended.whole = seconds_between(entry.submitted, now);
+  ended.drawn = entry.drawn;
+  if (entry.drawn > 0) {
+    ended.queued = seconds_between(entry.submitted, entry.started);
+    ended.prefill = seconds_between(entry.started, entry.first_token);
+    ended.decode = seconds_between(entry.first_token, entry.last_token);
+  }
+  metrics.request_ended(ended);
 }
 
 void Engine::Impl::deliver(Active& entry, EngineEvent event) {
@@ -255,6 +290,7 @@ void Engine::Impl::finish(Active& entry, FinishReason reason, TokenId stop_token
   finished.timing = {seconds_between(entry.submitted, started), seconds_between(started, answered),
                      seconds_between(answered, now)};
   finished.error = std::move(error);
+  measure_end(entry, finished, now);
   deliver(entry, std::move(finished));
   ++counted.requests_finished;
   const RequestId id = sequence.id;
@@ -274,6 +310,12 @@ void Engine::Impl::publish() {
   counted.running = scheduler.running();
   counted.blocks_total = scheduler.pool().total();
   counted.blocks_used = scheduler.pool().held();
+  counted.blocks_cached = scheduler.pool().idle();
+  counted.prompt_tokens = metrics.prompt_tokens.value();
+  counted.cached_tokens = metrics.prefix_hits.value();
+  counted.generation_tokens = metrics.generation_tokens.value();
+  counted.draft_tokens = metrics.draft_tokens.value();
+  counted.accepted_draft_tokens = metrics.accepted_draft_tokens.value();
   counted.preemptions = scheduler.preemptions();
   if (kv_disk) {
     const KvDiskStats disk = kv_disk->stats();
@@ -281,6 +323,7 @@ void Engine::Impl::publish() {
     counted.kv_disk_read = disk.read;
     counted.kv_disk_written = disk.written;
     counted.kv_disk_damaged = disk.damaged;
+    counted.kv_disk_dropped = disk.dropped;
   }
   const std::lock_guard lock(mutex);
   counted.waiting = scheduler.waiting();
@@ -307,11 +350,14 @@ void Engine::cancel(RequestId id) { impl_->cancel(id); }
 const ModelConfig& Engine::model_config() const { return impl_->model->config(); }
 const EngineOptions& Engine::options() const { return impl_->options; }
 const DeviceInfo& Engine::device() const { return impl_->backend->device(); }
+const EngineMetrics& Engine::metrics() const { return impl_->metrics; }
 uint64_t Engine::weight_bytes() const { return impl_->weight_bytes; }
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(impl_->mutex);
-  return impl_->published;
+  EngineStats stats = impl_->published;
+  stats.waiting += static_cast<int>(impl_->submissions.size());  // not yet taken in
+  return stats;
 }
 
 }  // namespace carronade

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "engine/metrics.h"
 #include "engine/request.h"
+#include "engine/snapshot.h"
 #include "model/model.h"
 
 namespace carronade {
@@ -38,14 +41,18 @@ struct EngineOptions {
 
 struct EngineStats {
   int running = 0, waiting = 0;
-  int blocks_total = 0, blocks_used = 0;
+  int blocks_total = 0, blocks_used = 0, blocks_cached = 0;  // what is neither is free
   uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
   uint64_t cached_tokens = 0, preemptions = 0, steps = 0;
   uint64_t draft_tokens = 0, accepted_draft_tokens = 0;
-  uint64_t kv_disk_bytes = 0, kv_disk_read = 0, kv_disk_written = 0, kv_disk_damaged = 0;  // the last three in blocks
+  uint64_t kv_disk_bytes = 0, kv_disk_read = 0, kv_disk_written = 0, kv_disk_damaged = 0,
+           kv_disk_dropped = 0;  // the last four in blocks
 };
 
-// Thread-safe: submit, cancel and stats may be called from any thread.
+// Called on the engine's thread; must return at once and not call the engine.
+using SnapshotSink = std::function<void(EngineSnapshot)>;
+
+// Thread-safe: submit, cancel, stats, metrics and snapshot may be called from any thread.
 class Engine {
  public:
   // The model was loaded on this backend. Allocates the KV cache. Throws Error{kInvalidArgument | kUnavailable}.
@@ -65,7 +72,10 @@ class Engine {
   const ModelConfig& model_config() const;
   const EngineOptions& options() const;  // as chosen
   const DeviceInfo& device() const;
-  EngineStats stats() const;
+  EngineStats stats() const;             // as of the last step's end
+  const EngineMetrics& metrics() const;  // live: what a request added is there before its Finished
+  // The sink is called exactly once, between two steps: within a step, or at once when nothing runs.
+  void snapshot(SnapshotSink sink);
   uint64_t weight_bytes() const;
 
  private:

@@ -39,7 +39,9 @@ struct Active {
   SpeculationGate gate;
   bool unheard = false;  // its sink threw
   bool has_started = false, has_answered = false;
-  Clock::time_point submitted, started, first_token;
+  int drawn = 0;  // tokens, the one that stops included
+  Clock::time_point submitted, started;
+  Clock::time_point first_token, last_token;  // of those drawn
 
   int completion_tokens() const { return sequence->length() - sequence->prompt_tokens; }
 };
@@ -67,6 +69,8 @@ struct Engine::Impl {
   void end_cancelled();
   void step();
   void begin(Active& entry, Clock::time_point now);
+  void measure_step(const Plan& plan);
+  void measure_end(const Active& entry, const Finished& finished, Clock::time_point now);
   void end_overdue(Clock::time_point now);
 
   // engine_sampling.cc: from rows of logits to tokens.
@@ -85,11 +89,16 @@ struct Engine::Impl {
   void fail(const std::vector<RequestId>& ids, const Error& error);
   void publish();
 
+  // snapshot.cc
+  EngineSnapshot take_snapshot() const;
+  void answer_snapshots();
+
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Model> model;  // after the backend: goes first
   EngineOptions options;
   uint64_t weight_bytes;
   int blocks;
+  EngineMetrics metrics;  // written on the engine's thread, read on any
 
   // The engine's thread's own.
   std::unique_ptr<KvDisk> kv_disk;  // or nullptr
@@ -103,6 +112,8 @@ struct Engine::Impl {
   std::vector<std::vector<uint32_t>> masks;  // [rows with logits][ceil(vocabulary / 32)]
   RequestId last_started = 0;
   EngineStats counted;
+  StepSnapshot last_step;
+  Clock::time_point last_step_end;
 
   // Shared, under `mutex`.
   struct Submission {
@@ -114,6 +125,7 @@ struct Engine::Impl {
   std::condition_variable wake;
   std::deque<Submission> submissions;
   std::vector<RequestId> cancellations;
+  std::vector<SnapshotSink> snapshot_sinks;
   bool stopping = false;
   RequestId last_id = 0;
   EngineStats published;

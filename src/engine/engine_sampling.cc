@@ -120,13 +120,11 @@ void Engine::Impl::draw(const StepOutputs& step, Active& entry) {
     const int output = step.first_output + i;
     if (i > 0 && prepare(output, entry)) backend->wait();
     bool held = false;
-    if (!draw_one(output, entry, i < drafted ? &step.drafts[static_cast<size_t>(i)] : nullptr, held)) return;
-    if (held && entry.forced.empty()) continue;
-    if (drafted > 0) {
-      entry.gate.checked(drafted, held ? i + 1 : i);
-      counted.draft_tokens += static_cast<uint64_t>(drafted);
-      counted.accepted_draft_tokens += static_cast<uint64_t>(held ? i + 1 : i);
-    }
+    const bool goes_on = draw_one(output, entry, i < drafted ? &step.drafts[static_cast<size_t>(i)] : nullptr, held);
+    if (goes_on && held && entry.forced.empty()) continue;
+    const int accepted = held ? i + 1 : i;
+    if (drafted > 0) metrics.drafts_checked(drafted, accepted);
+    if (drafted > 0 && goes_on) entry.gate.checked(drafted, accepted);
     return;
   }
 }
@@ -165,6 +163,15 @@ bool Engine::Impl::draw_one(int output, Active& entry, const TokenId* draft, boo
 bool Engine::Impl::take(Active& entry, TokenEvent event, bool computed) {
   const SamplingParameters& sampling = entry.request.sampling;
   const TokenId token = event.token;
+  const Clock::time_point now = Clock::now();
+  if (entry.drawn++ == 0) {
+    entry.first_token = now;
+    metrics.prompt_tokens.add(static_cast<uint64_t>(entry.sequence->prompt_tokens));
+    metrics.time_to_first_token.observe(seconds_between(entry.submitted, now));
+  } else {
+    metrics.inter_token_latency.observe(seconds_between(entry.last_token, now));
+  }
+  entry.last_token = now;
   const auto& stops = sampling.stop_tokens;
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
     finish(entry, FinishReason::kStop, token);
@@ -176,8 +183,8 @@ bool Engine::Impl::take(Active& entry, TokenEvent event, bool computed) {
     scheduler.append(*entry.sequence, token);
   }
   if (uses_penalties(sampling)) ++entry.counts[token];
-  if (!std::exchange(entry.has_answered, true)) entry.first_token = Clock::now();
-  ++counted.generation_tokens;
+  entry.has_answered = true;
+  metrics.generation_tokens.add();
   deliver(entry, std::move(event));
 
   Constraint::Verdict verdict;

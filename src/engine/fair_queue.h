@@ -18,6 +18,11 @@ struct Sequence;
 // robin needs to know a job's cost before it runs, and an answer's length is not known.
 class FairShares {
  public:
+  struct Share {
+    double served = 0;  // rows over weight
+    int present = 0;    // sequences
+  };
+
   // One more or one fewer sequence of this tenant, waiting or running. Who comes back from being away starts level with
   // the least served of those present: absence earns nothing.
   void arrive(const Tenant& tenant);
@@ -25,12 +30,9 @@ class FairShares {
 
   void charge(const Tenant& tenant, int rows);
   double served(const Tenant& tenant) const;
+  const std::map<uint64_t, Share>& all() const { return shares_; }  // by tenant
 
  private:
-  struct Share {
-    double served = 0;  // rows over weight
-    int present = 0;    // sequences
-  };
   std::map<uint64_t, Share> shares_;  // of tenants present, and of those away until they would start level anyhow
 };
 

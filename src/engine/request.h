@@ -113,12 +113,21 @@ using EngineEvent = std::variant<TokenEvent, PromptLogprobs, Finished>;
 // called again.
 using EventSink = std::function<void(EngineEvent)>;
 
+// Answers to one prompt that were asked for together (`n`), each a request of its own: what is measured of them as one.
+// On the engine's thread.
+struct AnswerGroup {
+  int n = 1;
+  int ended = 0;
+  int most_tokens = 0;  // of those that have ended
+};
+
 struct Request {
   std::vector<TokenId> prompt;  // at least one
   SamplingParameters sampling;
   std::unique_ptr<Constraint> constraint;  // or nullptr
   Tenant tenant;
   int adapter = -1;
+  std::shared_ptr<AnswerGroup> group;  // shared by its requests; or nullptr: this one is alone
   std::optional<std::chrono::steady_clock::time_point> deadline;  // then it ends with kFailed
   EventSink sink;
 };

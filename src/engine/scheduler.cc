@@ -288,6 +288,18 @@ void Scheduler::remove(Sequence& sequence) {
   sequences_.erase(sequence.id);
 }
 
+std::vector<const Sequence*> Scheduler::waiting_sequences() const {
+  const std::vector<Sequence*> in_turn = queue_.order();
+  std::vector<const Sequence*> waiting(in_turn.begin(), in_turn.end());
+  if (waiting.size() == static_cast<size_t>(queue_.size())) return waiting;
+  for (const auto& [id, sequence] : sequences_) {
+    const bool runs = std::find(running_.begin(), running_.end(), sequence.get()) != running_.end();
+    if (!runs && std::find(in_turn.begin(), in_turn.end(), sequence.get()) == in_turn.end())
+      waiting.push_back(sequence.get());
+  }
+  return waiting;
+}
+
 bool Scheduler::books_balance() const {
   std::vector<BlockId> holdings;
   for (const auto& [id, sequence] : sequences_)

@@ -93,6 +93,7 @@ class Scheduler {
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return queue_.size(); }
   const std::vector<Sequence*>& running_sequences() const { return running_; }
+  std::vector<const Sequence*> waiting_sequences() const;  // in the order of their turn, background work last
   const FairShares& shares() const { return shares_; }
   const BlockPool& pool() const { return pool_; }
   uint64_t preemptions() const { return preemptions_; }

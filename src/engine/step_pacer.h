@@ -17,6 +17,8 @@ class StepPacer {
     return static_cast<int>(std::clamp(rows, static_cast<double>(kFewestRows), static_cast<double>(max_rows_)));
   }
 
+  double seconds_per_row() const { return seconds_per_row_; }
+
   // A step of `rows` took `seconds`. Small steps say nothing about the cost of a prompt's row.
   void measured(int rows, double seconds) {
     if (rows < kFewestRows) return;

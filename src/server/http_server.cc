@@ -1,5 +1,7 @@
 #include "server/http_server.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -188,7 +190,12 @@ uint16_t HttpServer::listen(const ListenOptions& options) {
 
 void HttpServer::start() {
   for (auto& listener : impl_->listeners) impl_->accept(*listener);
-  for (int i = 0; i < impl_->thread_count; ++i) impl_->threads.emplace_back([this] { impl_->context->io.run(); });
+  for (int i = 0; i < impl_->thread_count; ++i) {
+    impl_->threads.emplace_back([this] {
+      ::pthread_setname_np(::pthread_self(), "http");
+      impl_->context->io.run();
+    });
+  }
 }
 
 bool HttpServer::stop(std::chrono::milliseconds grace, std::chrono::milliseconds patience) {

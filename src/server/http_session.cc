@@ -333,6 +333,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
 
   asio::awaitable<bool> answer(const HttpRequest& request, const Route* route, std::optional<HttpResponse> refusal,
                                Framing framing) {
+    const auto started = std::chrono::steady_clock::now();
     // The exchange is dropped by on_end() at the latest, which also makes this harmless.
     exchange_ = std::make_shared<SessionExchange>(context_, stream_.get_executor(), request.id, framing,
                                                   [this] { timer_.cancel(); });
@@ -345,6 +346,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     }
     if (!exchange->ended()) watch();
     const bool written = co_await write_answer(*exchange);
+    measure(route, request.method, exchange->status(), started);
     stop_watching();
     exchange->detach();
     exchange_.reset();
@@ -352,6 +354,11 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     exchange.reset();  // it is answered, whatever the client does from here on
     if (written && !more) co_await linger();
     co_return more;
+  }
+
+  void measure(const Route* route, std::string_view method, int status, std::chrono::steady_clock::time_point started) {
+    RouteMetrics& metrics = route ? *route->metrics : context_->router.unmatched();
+    metrics.answered(method, status, std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count());
   }
 
   static void call(const Route& route, const HttpRequest& request, const std::shared_ptr<SessionExchange>& exchange) {
@@ -438,6 +445,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       response = error_response(400, "this is not HTTP/1.1: " + error.message());
     }
     SessionExchange exchange(context_, stream_.get_executor(), id, {false, false, false}, [] {});
+    measure(nullptr, {}, response.status, std::chrono::steady_clock::now());
     exchange.respond(std::move(response));
     const std::string output = exchange.take_output();
     const error_code failed = co_await send(output, {});

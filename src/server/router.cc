@@ -111,7 +111,7 @@ std::optional<HttpResponse> Router::check(const HttpRequest& request, const Acce
     return error_response(401, "this server needs its API key: send it as \"Authorization: Bearer KEY\"");
   }
   // A page elsewhere can make a browser send a form, but not JSON without asking first; it is never allowed to.
-  if (request.method == "POST" && !is_json(request.header("content-type"))) {
+  if (request.method == "POST" && route->takes_json && !is_json(request.header("content-type"))) {
     return error_response(415, "the Content-Type must be application/json");
   }
   return std::nullopt;

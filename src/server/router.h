@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/http.h"
+#include "server/route_metrics.h"
 
 namespace carronade {
 
@@ -18,6 +20,8 @@ struct Route {
   bool on_api = true;  // which listeners have it
   bool on_page = true;
   bool needs_key = true;
+  bool takes_json = true;  // a POST must say that its body is
+  std::shared_ptr<RouteMetrics> metrics = std::make_shared<RouteMetrics>();
 };
 
 struct AccessRules {
@@ -31,6 +35,7 @@ class Router {
  public:
   void add(Route route) { routes_.push_back(std::move(route)); }
   const std::vector<Route>& routes() const { return routes_; }
+  RouteMetrics& unmatched() const { return *unmatched_; }  // of requests that no route takes
 
   // The refusal, or nothing and the route to call. `request.body` need not be there yet.
   std::optional<HttpResponse> check(const HttpRequest& request, const AccessRules& rules, const Route*& route) const;
@@ -38,6 +43,7 @@ class Router {
  private:
   std::vector<const Route*> of_path(const HttpRequest& request) const;
   std::vector<Route> routes_;
+  std::shared_ptr<RouteMetrics> unmatched_ = std::make_shared<RouteMetrics>();
 };
 
 // A Host header's value names this machine's loopback: localhost, *.localhost, 127.x.y.z or [::1], with or without a

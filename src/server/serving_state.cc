@@ -47,6 +47,11 @@ std::vector<ServedModel> ServingState::models() const {
   return names_;
 }
 
+std::shared_ptr<const ChatModel> ServingState::loaded() const {
+  std::lock_guard lock(mutex_);
+  return model_;
+}
+
 int ServingState::adapter(const std::string& name) const {
   std::lock_guard lock(mutex_);
   const auto found = std::ranges::find(names_, name, &ServedModel::id);

@@ -33,7 +33,8 @@ class ServingState {
   // The model of this name; of an empty name, the one there is. Throws Error{kUnavailable} before ready(),
   // Error{kNotFound} for another name.
   std::shared_ptr<const ChatModel> model(const std::string& name) const;
-  int adapter(const std::string& name) const;  // the number of the adapter of this name, or -1
+  std::shared_ptr<const ChatModel> loaded() const;  // or nullptr; also while draining
+  int adapter(const std::string& name) const;       // the number of the adapter of this name, or -1
 
   std::atomic<int> running_answers{0};
 
