@@ -4,6 +4,7 @@
 
 #include "base/testing.h"
 #include "chat/testing.h"
+#include "server/docs_routes.h"
 #include "server/http_server.h"
 #include "server/openai_routes.h"
 #include "server/operator_routes.h"
@@ -35,6 +36,7 @@ class AccessTest : public ::testing::Test {
   // After the keys were made.
   void start() {
     add_openai_routes(router_, state_);
+    add_docs_routes(router_, "1.2.3");
     add_web_routes(router_);
     add_operator_routes(router_, state_, "1.2.3");
     keys_ = std::make_shared<KeyRing>(std::vector<std::string>{"operator"}, database_,

@@ -47,12 +47,17 @@ class Client {
     fd_ = -1;
   }
   Client& send(std::string_view bytes) {
+    send_all(bytes);  // or refused on the way; the answer tells
+    return *this;
+  }
+  // False when the connection ended before all was sent.
+  bool send_all(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t size = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (size <= 0) break;  // refused on the way; the answer tells
+      if (size <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(size));
     }
-    return *this;
+    return true;
   }
   // Reads until `part` has come; false when the connection ended before (or ten seconds have passed).
   bool read_until(std::string_view part) {
