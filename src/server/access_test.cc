@@ -2,9 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/testing.h"
 #include "chat/testing.h"
-#include "server/docs_routes.h"
 #include "server/http_server.h"
 #include "server/openai_routes.h"
 #include "server/operator_routes.h"
@@ -74,10 +75,13 @@ TEST_F(AccessTest, EveryRouteButHealthIsBehindAKeyOfItsScope) {
                 "Content-Length: 2\r\nConnection: close\r\n" + headers + "\r\n{}");
     return status_of(client.read_to_end());
   };
+  // The program's own files, equal for everyone.
+  const std::set<std::string> own_files = {"/*", "/docs", "/assets/*", "/favicon.svg"};
   int walked = 0;
   for (const Route& route : router_.routes()) {
-    if (route.path == "/health" || (route.path == "/*" && !route.on_api)) continue;
     SCOPED_TRACE(route.method + " " + route.path);
+    EXPECT_EQ(route.needs_key, !own_files.contains(route.path) && route.path != "/health");
+    if (!route.needs_key) continue;
     const bool for_admin = route.path == "/metrics" || route.path.starts_with("/debug/");
     EXPECT_EQ(route.scope, for_admin ? KeyScope::kAdmin : KeyScope::kChat);
     for (const auto& [port, there] : {std::pair{api_, route.on_api}, {page_, route.on_page}}) {
