@@ -56,9 +56,9 @@ void add(const KeyFlags& flags) {
   row.name = flags.name;
   row.scopes = parse_scopes(flags.scopes);
   row.created_at = seconds_now();
-  if (!flags.quota.empty()) row.tokens_per_day = parse_count(flags.quota, "--quota");
-  if (!flags.requests.empty()) row.requests_per_minute = parse_count(flags.requests, "--requests-per-minute");
-  if (!flags.tokens.empty()) row.tokens_per_minute = parse_count(flags.tokens, "--tokens-per-minute");
+  if (!flags.quota.empty()) row.tokens_per_day = parse_limit(flags.quota, "--quota");
+  if (!flags.requests.empty()) row.requests_per_minute = parse_limit(flags.requests, "--requests-per-minute");
+  if (!flags.tokens.empty()) row.tokens_per_minute = parse_limit(flags.tokens, "--tokens-per-minute");
   if (!flags.expires.empty()) row.expires_at = parse_expiry(flags.expires, row.created_at);
   const std::string token = make_token();
   row.id = make_key_id();

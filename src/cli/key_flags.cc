@@ -81,7 +81,7 @@ std::string time_text(int64_t seconds) {
   return {text, size};
 }
 
-int64_t parse_count(const std::string& text, const std::string& flag) {
+int64_t parse_limit(const std::string& text, const std::string& flag) {
   const char last = text.empty() ? '\0' : text.back();
   const int64_t unit = last == 'k' || last == 'K' ? 1000 : last == 'M' ? 1'000'000 : last == 'G' ? 1'000'000'000 : 1;
   const auto count = whole_number(std::string_view(text).substr(0, text.size() - (unit > 1 ? 1 : 0)));

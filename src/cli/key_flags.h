@@ -14,6 +14,6 @@ int64_t parse_expiry(const std::string& text, int64_t now);
 std::string time_text(int64_t seconds);
 
 // "100000", "100k", "2M". At least 1. Throws Error{kInvalidArgument, …, flag}.
-int64_t parse_count(const std::string& text, const std::string& flag);
+int64_t parse_limit(const std::string& text, const std::string& flag);
 
 }  // namespace carronade

@@ -27,11 +27,11 @@ TEST(KeyFlags, RefusesWhatIsNoTimeToCome) {
 }
 
 TEST(KeyFlags, ReadsCounts) {
-  EXPECT_EQ(parse_count("1", "--quota"), 1);
-  EXPECT_EQ(parse_count("100k", "--quota"), 100'000);
-  EXPECT_EQ(parse_count("2M", "--quota"), 2'000'000);
+  EXPECT_EQ(parse_limit("1", "--quota"), 1);
+  EXPECT_EQ(parse_limit("100k", "--quota"), 100'000);
+  EXPECT_EQ(parse_limit("2M", "--quota"), 2'000'000);
   for (const char* text : {"", "k", "0", "-1", "1.5k", "1e6", "10 k", "99999999999999999999", "9999999999G"}) {
-    EXPECT_THROW(parse_count(text, "--quota"), Error) << text;
+    EXPECT_THROW(parse_limit(text, "--quota"), Error) << text;
   }
 }
 
