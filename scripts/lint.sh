@@ -14,7 +14,6 @@ step() {
 
 format() { git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror; }
 layers() { python3 scripts/check_layers.py; }
-links() { python3 scripts/check_links.py; }
 web() { scripts/web.sh run lint && scripts/web.sh run check; }
 # A file whose text, headers and settings were clean before is not looked at again.
 tidy() {
@@ -24,7 +23,6 @@ tidy() {
 
 step format format
 step layers layers
-step links links
 [ ! -e web/package.json ] || step page web
 [ "${1:-}" = --no-tidy ] || step clang-tidy tidy
 exit $failed
