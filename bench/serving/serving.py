@@ -133,7 +133,7 @@ def commands(path: pathlib.Path, most: int, options) -> dict[str, list[str]]:
     threads = str(options.threads)
     peer = [llama_cpp.tool("llama-server"), "-m", str(path), "-t", threads, "-tb", threads, "-np", str(most), "-c", str(most * length), "--no-webui"]
     return {"Carronade": [str(BINARY), "serve", str(path), "--threads", threads, "--max-num-seqs", str(most), "--max-model-len", str(length),
-                          "--ui-port", "0"],
+                          "--ui-port", "0", "--served-model-name", "bench"],
             "llama-server": peer, "llama-server --no-repack": [*peer, "--no-repack"]}
 
 
@@ -158,7 +158,9 @@ async def run(options) -> tuple[dict, dict[str, float]]:
             for number in range(options.rounds):
                 for server in servers:
                     print(f"{level} clients, round {number + 1} of {options.rounds}: {server.name}", file=sys.stderr)
-                    results[level].setdefault(server.name, []).append(await measure(server, level, options, level * 100 + number))
+                    measured = await measure(server, level, options, level * 100 + number)
+                    print("   ", ", ".join(f"{key} {value:.3g}" for key, value in measured.items()), file=sys.stderr, flush=True)
+                    results[level].setdefault(server.name, []).append(measured)
         peaks = {server.name: server.peak_megabytes() for server in servers}
     return results, peaks
 

@@ -41,9 +41,9 @@ AnswerParser::AnswerParser(const ChatModel& model, AnswerOptions options)
       options_(std::move(options)),
       // Special tokens are left out below, the marks of a thought are not.
       stream_(tokenizer_, {.stop = {}, .include_stop = false, .show_special_tokens = true}),
-      splitter_(model.thought ? &*model.thought : nullptr, options_.thought_open),
+      splitter_(model.thought && !options_.plain ? &*model.thought : nullptr, options_.thought_open),
       stop_(options_.stop, options_.include_stop) {
-  if (model.thought) {
+  if (model.thought && !options_.plain) {
     open_token_ = tokenizer_.special_token(model.thought->open);
     close_token_ = tokenizer_.special_token(model.thought->close);
   }
@@ -54,7 +54,7 @@ void AnswerParser::push(TokenId token, std::vector<AnswerPiece>& out) {
   ++tokens_;
   const bool was_thought = splitter_.in_thought();
   const bool mark = token == open_token_ || token == close_token_;
-  if (mark || !tokenizer_.is_special(token)) split(stream_.push(token), false, out);
+  if (mark || options_.show_special_tokens || !tokenizer_.is_special(token)) split(stream_.push(token), false, out);
   if (was_thought || splitter_.in_thought()) ++thought_tokens_;
 }
 

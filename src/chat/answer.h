@@ -40,6 +40,8 @@ struct AnswerOptions {
   bool include_stop = false;
   int min_tokens = 0;  // no stop string counts before
   bool thought_open = false;
+  bool plain = false;  // nothing is a thought
+  bool show_special_tokens = false;
 };
 
 // Owned by one thread; the model must outlive it.

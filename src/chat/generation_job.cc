@@ -17,16 +17,20 @@ namespace carronade {
 // Lives as long as the engine holds its sink; touched by the engine's thread alone but for the wait.
 class GenerationJob::State {
  public:
-  State(const ChatModel& model, AnswerOptions options, const ChatRequest& request, ChatSink sink)
+  State(const ChatModel& model, AnswerOptions options, const SamplingOptions& asked, ChatSink sink)
       : model_(&model),
         parser_(model, std::move(options)),
-        wants_details_(request.sampling.logprobs.has_value()),
-        stop_token_ids_(request.sampling.stop_token_ids),
+        wants_details_(asked.logprobs.has_value()),
+        stop_token_ids_(asked.stop_token_ids),
         sink_(std::move(sink)) {}
 
   void on_event(EngineEvent event) {
     if (auto* token = std::get_if<TokenEvent>(&event)) {
       on_token(*token);
+    } else if (const auto* prompt = std::get_if<PromptLogprobs>(&event)) {
+      PromptDetails result;
+      for (const TokenEvent& rated : prompt->tokens) result.tokens.push_back(detail(rated));
+      sink_(std::move(result));
     } else if (const auto* finished = std::get_if<Finished>(&event)) {
       on_finished(*finished);
     }
@@ -84,8 +88,10 @@ class GenerationJob::State {
 
   TokenDetail detail(const TokenEvent& event) const {
     const auto bytes = [&](TokenId token) { return std::string(model_->tokenizer->token_bytes(token)); };
-    TokenDetail result{event.token, bytes(event.token), event.logprob, {}};
-    for (const auto& other : event.top) result.top.push_back({other.token, bytes(other.token), other.logprob, {}});
+    TokenDetail result{event.token, bytes(event.token), event.logprob, {}, event.rank};
+    int rank = 0;
+    for (const auto& other : event.top)
+      result.top.push_back({other.token, bytes(other.token), other.logprob, {}, ++rank});
     return result;
   }
 
@@ -117,60 +123,79 @@ void check_stop_strings(const std::vector<std::string>& stop) {
   }
 }
 
-[[noreturn]] void throw_too_long(const ChatModel& model, size_t prompt_tokens) {
+[[noreturn]] void throw_too_long(const ChatModel& model, size_t prompt_tokens, const std::string& param) {
   throw Error(
       ErrorCode::kInvalidArgument,
-      fmt::format(
-          "the messages are {} tokens long, and this model's context holds {} tokens, the answer included; shorten the "
-          "conversation, or start the server with a larger --max-model-len",
-          prompt_tokens, model.max_model_len),
-      "messages");
+      fmt::format("the prompt is {} tokens long, and this model's context holds {} tokens, the answer included; "
+                  "shorten it, or raise --max-model-len",
+                  prompt_tokens, model.max_model_len),
+      param);
+}
+
+// Where there is to be no thought, one that the prompt has opened ends there.
+Prompt chat_prompt(const ChatModel& model, const ChatRequest& request) {
+  check_thinking_budget(request.thinking_budget);
+  Prompt prompt = build_prompt(model, request.messages, request.template_arguments);
+  if (request.thinking_budget == 0 && prompt.thought_open) {
+    const std::vector<TokenId> ending = thought_ending(model);
+    prompt.tokens.insert(prompt.tokens.end(), ending.begin(), ending.end());
+    prompt.thought_open = false;
+  }
+  return prompt;
 }
 
 }  // namespace
 
+PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, const ChatRequest& request)
+    : PreparedGeneration(model, chat_prompt(*model, request), request, "messages") {}
+
+PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt,
+                                       const GenerationOptions& options, const std::string& param)
+    : model_(std::move(model)), prompt_(std::move(prompt)), options_(options) {
+  check_stop_strings(options.stop);
+  const size_t length = prompt_.tokens.size();
+  const int room = model_->max_model_len - static_cast<int>(std::min<size_t>(length, model_->max_model_len));
+  if (room < 1) throw_too_long(*model_, length, param);
+  sampling_ = resolve_sampling(options.sampling, model_->server_defaults, model_->defaults, *model_->tokenizer, room);
+  sampling_.prompt_logprobs = options.prompt_logprobs.value_or(-1);
+  sampling_.stop_tokens = options.sampling.stop_token_ids;
+  if (!options.sampling.ignore_eos.value_or(model_->server_defaults.ignore_eos.value_or(false))) {
+    sampling_.stop_tokens.insert(sampling_.stop_tokens.end(), model_->end_of_generation.begin(),
+                                 model_->end_of_generation.end());
+  }
+}
+
+std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSink sink) const {
+  const AnswerOptions answer{options_.stop,        options_.include_stop, sampling_.min_tokens,
+                             prompt_.thought_open, options_.plain,        options_.show_special_tokens};
+  std::unique_ptr<GenerationJob> job(new GenerationJob);
+  job->prompt_tokens_ = static_cast<int>(prompt_.tokens.size());
+  job->seed_ = sampling_.seed;
+  auto state = std::make_shared<GenerationJob::State>(*model_, answer, options_.sampling, std::move(sink));
+  Request request;
+  request.prompt = prompt_.tokens;
+  request.sampling = sampling_;
+  request.sampling.choice = choice;
+  if (choice > 0) request.sampling.prompt_logprobs = -1;
+  std::vector<std::unique_ptr<Constraint>> constraints;
+  constraints.push_back(make_stop_constraint(*model_, answer));
+  if (!options_.plain) {
+    constraints.push_back(make_thinking_constraint(
+        *model_, {options_.thinking_budget.value_or(-1), prompt_.thought_open, job->answer_now_}));
+  }
+  request.constraint = combine_constraints(std::move(constraints));
+  request.tenant = options_.tenant;
+  request.adapter = options_.adapter;
+  request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };
+  job->id_ = model_->generator->submit(std::move(request));
+  job->state_ = std::move(state);  // only now: a job that was refused has nothing to wait for
+  job->model_ = model_;
+  return job;
+}
+
 std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
                                                     ChatSink sink) {
-  check_stop_strings(request.stop);
-  check_thinking_budget(request.thinking_budget);
-  Prompt prompt = build_prompt(*model, request.messages, request.template_arguments);
-  if (request.thinking_budget == 0 && prompt.thought_open) {
-    const std::vector<TokenId> ending = thought_ending(*model);
-    prompt.tokens.insert(prompt.tokens.end(), ending.begin(), ending.end());
-    prompt.thought_open = false;
-  }
-  const int room =
-      model->max_model_len - static_cast<int>(std::min<size_t>(prompt.tokens.size(), model->max_model_len));
-  if (room < 1) throw_too_long(*model, prompt.tokens.size());
-
-  Request engine_request;
-  engine_request.sampling =
-      resolve_sampling(request.sampling, model->server_defaults, model->defaults, *model->tokenizer, room);
-  auto& stop_tokens = engine_request.sampling.stop_tokens;
-  stop_tokens = request.sampling.stop_token_ids;
-  if (!request.sampling.ignore_eos.value_or(model->server_defaults.ignore_eos.value_or(false))) {
-    stop_tokens.insert(stop_tokens.end(), model->end_of_generation.begin(), model->end_of_generation.end());
-  }
-
-  const AnswerOptions options{request.stop, request.include_stop, engine_request.sampling.min_tokens,
-                              prompt.thought_open};
-  std::unique_ptr<GenerationJob> job(new GenerationJob);
-  job->prompt_tokens_ = static_cast<int>(prompt.tokens.size());
-  job->seed_ = engine_request.sampling.seed;
-  auto state = std::make_shared<State>(*model, options, request, std::move(sink));
-  engine_request.prompt = std::move(prompt.tokens);
-  std::vector<std::unique_ptr<Constraint>> constraints;
-  constraints.push_back(make_stop_constraint(*model, options));
-  constraints.push_back(
-      make_thinking_constraint(*model, {request.thinking_budget.value_or(-1), prompt.thought_open, job->answer_now_}));
-  engine_request.constraint = combine_constraints(std::move(constraints));
-  engine_request.tenant = request.tenant;
-  engine_request.adapter = request.adapter;
-  engine_request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };
-  job->id_ = model->generator->submit(std::move(engine_request));
-  job->state_ = std::move(state);  // only now: a job that was refused has nothing to wait for
-  job->model_ = std::move(model);
-  return job;
+  return PreparedGeneration(std::move(model), request).start(0, std::move(sink));
 }
 
 GenerationJob::~GenerationJob() {

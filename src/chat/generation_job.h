@@ -15,15 +15,22 @@
 
 namespace carronade {
 
-struct ChatRequest {
-  std::vector<ChatMessage> messages;
+// How an answer is drawn and where it ends.
+struct GenerationOptions {
   SamplingOptions sampling;
   std::vector<std::string> stop;       // looked for in the answer, not in the thought
   std::optional<int> thinking_budget;  // tokens of the thought; unset: as many as it wants
+  std::optional<int> prompt_logprobs;  // of the prompt's tokens, and as many of the most probable in their places
   bool include_stop = false;           // leave the stop string in the answer
-  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
+  bool plain = false;                  // nothing is a thought: all of it is the answer's text
+  bool show_special_tokens = false;    // leave control tokens in the answer
   Tenant tenant;
   int adapter = -1;  // of the model's adapters, or -1
+};
+
+struct ChatRequest : GenerationOptions {
+  std::vector<ChatMessage> messages;
+  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
 };
 
 struct ChatUsage {
@@ -33,12 +40,18 @@ struct ChatUsage {
   int reasoning_tokens = 0;  // of the completion
 };
 
-// A token of the answer with its log-probability, and the most probable ones in its place.
+// A token with its log-probability, and the most probable ones in its place.
 struct TokenDetail {
   TokenId token = -1;
   std::string bytes;
   float logprob = 0.0f;
   std::vector<TokenDetail> top;  // their own `top` is empty
+  int rank = 0;                  // 1: the most probable; 0: not asked for
+};
+
+// Before any delta, when asked for: the prompt's tokens from the second on.
+struct PromptDetails {
+  std::vector<TokenDetail> tokens;
 };
 
 struct ReasoningDelta {
@@ -59,17 +72,42 @@ struct ChatFinished {
   double first_token_seconds = 0.0;  // from start() to the first token
   std::optional<Error> error;        // with kFailed
 };
-using ChatEvent = std::variant<ReasoningDelta, AnswerDelta, ChatFinished>;
+using ChatEvent = std::variant<ReasoningDelta, AnswerDelta, PromptDetails, ChatFinished>;
 
 // Called on the engine's thread, in order; must return at once, and must neither cancel nor destroy the job. After
 // ChatFinished never again.
 using ChatSink = std::function<void(ChatEvent)>;
 
+class GenerationJob;
+
+// One prompt with its parameters resolved, from which any number of answers starts. Immutable.
+class PreparedGeneration {
+ public:
+  // Builds a conversation's prompt. Throws Error{kInvalidArgument} for what the request got wrong (a prompt that does
+  // not fit says how long it is, the limit and the remedy).
+  PreparedGeneration(std::shared_ptr<const ChatModel> model, const ChatRequest& request);
+  // The same for a prompt that is there already; `param` is the request's field that it came from, for errors.
+  PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt, const GenerationOptions& options,
+                     const std::string& param);
+
+  // Answer number `choice`, whose draws differ from those of the others; only number 0 has PromptDetails. Throws
+  // Error{kUnavailable} when the engine's queue is full, and then the sink is never called.
+  std::unique_ptr<GenerationJob> start(uint32_t choice, ChatSink sink) const;
+
+  const ChatModel& model() const { return *model_; }
+  const std::vector<TokenId>& prompt_tokens() const { return prompt_.tokens; }
+  uint64_t seed() const { return sampling_.seed; }  // as drawn, when the request had none
+
+ private:
+  std::shared_ptr<const ChatModel> model_;
+  Prompt prompt_;
+  GenerationOptions options_;
+  SamplingParameters sampling_;
+};
+
 class GenerationJob {
  public:
-  // Builds the prompt on the calling thread and hands it to the engine. Throws Error, and then the sink is never
-  // called: kInvalidArgument for what the request got wrong (a prompt that does not fit says how long it is, the limit
-  // and the remedy), kUnavailable when the engine's queue is full.
+  // Prepares a conversation and starts the one answer to it. Throws as PreparedGeneration does.
   static std::unique_ptr<GenerationJob> start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
                                               ChatSink sink);
 
@@ -88,6 +126,7 @@ class GenerationJob {
   uint64_t seed() const { return seed_; }  // as drawn, when the request had none
 
  private:
+  friend class PreparedGeneration;
   class State;
   GenerationJob() = default;
   std::shared_ptr<const ChatModel> model_;

@@ -71,6 +71,42 @@ TEST(GenerationJob, EndsAtAStopTokenOfTheRequest) {
   EXPECT_EQ(run.log.finished.stop_token, 'c');
 }
 
+TEST(PreparedGeneration, StartsAnswersThatDifferInTheirNumberOnly) {
+  Scene run("Yes<|im_end|>");
+  ChatRequest request = question();
+  request.sampling.seed = 7;
+  request.prompt_logprobs = 1;
+  const PreparedGeneration prepared(run.model, request);
+  EventLog second;
+  const auto first_job = prepared.start(0, run.log.sink());
+  run.log.wait();
+  EXPECT_EQ(run.generator->last_sampling().choice, 0u);
+  EXPECT_EQ(run.generator->last_sampling().prompt_logprobs, 1);
+  const auto second_job = prepared.start(1, second.sink());
+  second.wait();
+  EXPECT_EQ(second.answer, "Yes");
+  EXPECT_EQ(run.generator->last_sampling().choice, 1u);
+  EXPECT_EQ(run.generator->last_sampling().seed, 7u);
+  EXPECT_EQ(run.generator->last_sampling().prompt_logprobs, -1);  // the prompt is rated once
+  EXPECT_EQ(run.generator->last_prompt(), prepared.prompt_tokens());
+}
+
+TEST(PreparedGeneration, APlainAnswerHasNoThoughtAndShowsControlTokensWhenAsked) {
+  Scene run("<think>hm</think>Yes<|im_start|>");
+  GenerationOptions options;
+  options.plain = true;
+  const PreparedGeneration prepared(run.model, Prompt{{'a'}, false}, options, "prompt");
+  const auto job = prepared.start(0, run.log.sink());
+  run.log.wait();
+  EXPECT_EQ(run.log.thought, "");
+  EXPECT_EQ(run.log.answer, "hmYes");
+  options.show_special_tokens = true;
+  EventLog shown;
+  const auto other = PreparedGeneration(run.model, Prompt{{'a'}, false}, options, "prompt").start(0, shown.sink());
+  shown.wait();
+  EXPECT_EQ(shown.answer, "<think>hm</think>Yes<|im_start|>");
+}
+
 TEST(GenerationJob, AStopTokenOfTheRequestCountsEvenWhereTheModelsEndDoesNot) {
   Scene run("ab<|im_end|>c");
   ChatRequest request = question();

@@ -155,7 +155,7 @@ class ScriptedGenerator : public TokenGenerator {
       lock.unlock();
       const auto verdict =
           request.constraint ? request.constraint->accept(token) : Constraint::Verdict(Constraint::Continue{});
-      request.sink(TokenEvent{token, -0.5f, {{token, -0.5f}, {'x', -1.5f}}});
+      request.sink(TokenEvent{token, -0.5f, {{token, -0.5f}, {'x', -1.5f}}, 1});
       lock.lock();
       if (std::holds_alternative<Constraint::Stop>(verdict)) break;
       if (finished.usage.completion_tokens >= request.sampling.max_tokens) {

@@ -17,7 +17,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "api/openai.h"
+#include "api/openai_json.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"

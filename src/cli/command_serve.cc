@@ -19,6 +19,7 @@
 
 #include "api/json_fields.h"
 #include "api/openai.h"
+#include "api/request_fields.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"

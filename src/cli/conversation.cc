@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 
 #include "api/json_fields.h"
-#include "api/openai.h"
+#include "api/request_fields.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "cli/arguments.h"

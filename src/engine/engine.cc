@@ -48,17 +48,22 @@ std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& back
       layout);
 }
 
+EngineOptions with_kv_bytes(EngineOptions options, uint64_t weight_bytes) {
+  options.kv_bytes = kv_bytes_within(options, weight_bytes);
+  return options;
+}
+
 }  // namespace
 
 Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in)
     : backend(std::move(backend_in)),
       model(std::move(model_in)),
-      options(options_in),
+      options(with_kv_bytes(options_in, backend->memory_in_use())),
       weight_bytes(backend->memory_in_use()),
       blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), options)),
       metrics(options.max_model_len),
       kv_disk(make_kv_disk(options, *backend, model->kv_layout(options.kv_dtype))),
-      scheduler(scheduler_options(options, blocks, options_in.kv_bytes > 0, kv_disk.get())),
+      scheduler(scheduler_options(options, blocks, options_in.kv_bytes + options_in.memory_bytes > 0, kv_disk.get())),
       runner(*model),
       pacer(options.max_num_batched_tokens),
       masks(static_cast<size_t>(max_outputs(options))) {

@@ -24,6 +24,7 @@ struct EngineOptions {
   int max_num_batched_tokens = 0;  // rows of a step; 0: chosen
   uint64_t kv_bytes =
       0;  // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
+  uint64_t memory_bytes = 0;  // for weights, KV cache and what a step needs, all together; 0: no bound of its own
   DType kv_dtype = DType::kF16;
   bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
   int max_waiting = 1024;             // requests in the queue

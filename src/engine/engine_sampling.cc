@@ -9,8 +9,10 @@ namespace carronade {
 
 // Where everyone writes and nobody reads a prompt, a step is bound by reading the weights, and more rows cost little.
 void Engine::Impl::propose_drafts() {
-  if (options.speculative_tokens == 0 || scheduler.waiting() > 0) return;
+  if (options.speculative_tokens == 0) return;
   const std::vector<Sequence*>& running = scheduler.running_sequences();
+  for (Sequence* sequence : running) sequence->drafts.clear();  // those of the last step
+  if (scheduler.waiting() > 0) return;
   if (std::any_of(running.begin(), running.end(), [](const Sequence* sequence) { return sequence->pending() != 1; }))
     return;
   int rows = static_cast<int>(running.size());
@@ -81,7 +83,7 @@ void Engine::Impl::rate_prompt(StepOutputs& step, Active& entry) {
     Sampler::Logprobs logprobs = sampler.logprobs(row, entry.request.sampling.prompt_logprobs);
     const TokenId token = tokens[static_cast<size_t>(step.first_position) + 1];
     const float logprob = row.logits()[static_cast<size_t>(token)] - logprobs.total;
-    entry.prompt_logprobs.tokens.push_back({token, logprob, std::move(logprobs.top)});
+    entry.prompt_logprobs.tokens.push_back({token, logprob, std::move(logprobs.top), Sampler::rank(row, token)});
   }
   if (step.outputs == 0) return;
   entry.sequence->wants_prompt_logits = false;
@@ -143,6 +145,7 @@ bool Engine::Impl::draw_one(int output, Active& entry, const TokenId* draft, boo
   if (sampling.logprobs >= 0) {
     event.logprob = row.logits()[static_cast<size_t>(event.token)] - entry.logprobs.total;
     event.top = std::move(entry.logprobs.top);
+    event.rank = Sampler::rank(row, event.token);
   }
   held = draft && *draft == event.token;
   bool goes_on = take(entry, std::move(event), held);

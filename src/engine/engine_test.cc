@@ -457,6 +457,15 @@ TEST(ChooseLimits, FillsInAndRefusesWithNumbers) {
   options.kv_bytes = 1 << 20;
   EXPECT_EQ(refusal(options), "max_model_len");
   options = {};
+  EXPECT_EQ(kv_bytes_within(options, 1u << 30), 0u);
+  options.memory_bytes = 3ull << 30;
+  const uint64_t left = kv_bytes_within(options, 1u << 30);
+  EXPECT_LT(left, 2ull << 30);
+  EXPECT_GT(left, 19ull << 26);
+  options.kv_bytes = 1u << 30;
+  EXPECT_EQ(kv_bytes_within(options, 1u << 30), 1u << 30);
+  EXPECT_THROW(kv_bytes_within(options, 3ull << 30), Error);
+  options = {};
   options.max_num_seqs = 64;
   options.max_num_batched_tokens = 64;
   EXPECT_EQ(refusal(options), "max_num_batched_tokens");

@@ -92,7 +92,10 @@ std::vector<Sequence*> FairQueue::order() const {
   if (out.empty()) append_in_turn(lines_[kBackground], out);
   const bool normal_waits = static_cast<size_t>(interactive) < out.size() && !lines_[kNormal].empty();
   if (normal_waits && interactive_in_a_row_ >= kPatience) {
-    std::rotate(out.begin(), out.begin() + interactive, out.begin() + interactive + 1);
+    // The one that came first, whoever's it is: a tenant whose interactive requests use up its share has others too.
+    const auto oldest = std::min_element(out.begin() + interactive, out.end(),
+                                         [](const Sequence* a, const Sequence* b) { return a->id < b->id; });
+    std::rotate(out.begin(), oldest, oldest + 1);
   }
   return out;
 }

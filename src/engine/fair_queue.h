@@ -48,8 +48,8 @@ class FairQueue {
   int size() const { return size_; }
   bool empty() const { return size_ == 0; }
 
-  // Everyone in the order of their turn, as of now: interactive before normal, but one normal after every kPatience
-  // interactive ones that went before it; background only when nothing else waits.
+  // Everyone in the order of their turn, as of now: interactive before normal, but after every kPatience interactive
+  // ones the normal one that has waited longest; background only when nothing else waits.
   std::vector<Sequence*> order() const;
 
   // It was admitted: keeps the count of who went before whom.

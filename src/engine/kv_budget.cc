@@ -14,6 +14,9 @@ constexpr int kDefaultLength = 4096;
 constexpr int kDefaultSequences = 16;
 constexpr int kDefaultRows = 256;  // of a step: past this many rows a CPU's matrix kernels gain nothing
 
+// Activations, tables, buffers of sockets and texts: what a busy server takes beside weights and KV blocks.
+constexpr uint64_t kWorkingBytes = 96ull << 20;
+
 std::string human(uint64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1u << 30)); }
 
 void check_positive(const char* name, int64_t value) {
@@ -35,6 +38,20 @@ uint64_t available_memory() {
     if (key == "MemAvailable:") available = kib * 1024;
   }
   return std::min(available, read_control_group().memory_left().value_or(available));
+}
+
+uint64_t kv_bytes_within(const EngineOptions& options, uint64_t weight_bytes) {
+  if (options.memory_bytes == 0) return options.kv_bytes;
+  const uint64_t taken = weight_bytes + kWorkingBytes;
+  if (options.memory_bytes <= taken) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("a memory budget of {} holds no KV cache: the weights take {}, and a step's working memory "
+                            "{}; raise it, or choose a smaller model",
+                            human(options.memory_bytes), human(weight_bytes), human(kWorkingBytes)),
+                "memory_budget");
+  }
+  const uint64_t left = options.memory_bytes - taken;
+  return options.kv_bytes > 0 ? std::min(left, options.kv_bytes) : left;
 }
 
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {

@@ -80,6 +80,7 @@ struct TokenEvent {
   TokenId token;
   float logprob = 0.0f;  // valid when logprobs were asked for: of the model's distribution before sampling parameters
   std::vector<TokenLogprob> top;
+  int rank = 0;  // with logprobs: 1 for the most probable token, and so on
 };
 
 // Of the prompt's tokens from the second on, before the answer's first.

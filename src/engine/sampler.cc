@@ -321,4 +321,10 @@ Sampler::Logprobs Sampler::logprobs(LogitsRow& row, int k) {
   return result;
 }
 
+int Sampler::rank(LogitsRow& row, TokenId token) {
+  const std::span<const float> logits = row.logits();
+  const float own = logits[static_cast<size_t>(token)];
+  return 1 + static_cast<int>(std::ranges::count_if(logits, [own](float logit) { return logit > own; }));
+}
+
 }  // namespace carronade

@@ -75,6 +75,9 @@ class Sampler {
   };
   Logprobs logprobs(LogitsRow& row, int k);
 
+  // 1 for the most probable token; equals share the best of their places.
+  static int rank(LogitsRow& row, TokenId token);
+
  private:
   struct Weighted {
     TokenId token;

@@ -484,76 +484,173 @@ TEST(Scheduler, PromptLogitsTakeNothingFromTheCache) {
   EXPECT_EQ(plan[0].outputs, 12);
 }
 
-// Any order of arrivals, endings and steps: the books balance, nobody is passed over, every row runs once and in order.
+// Random arrivals, endings, guesses and steps beside a plain account of them.
+class RandomRun {
+ public:
+  explicit RandomRun(uint32_t seed) : random_(seed), limits_(random_limits(seed)), scheduler_(limits_) {}
+
+  // One step. Its checks end the test, not the run.
+  void turn() {
+    arrive();
+    depart();
+    guess();
+    const std::set<RequestId> waiting = waiting_in_front();
+    const Plan plan = scheduler_.step(between(0, 40));
+    check(plan, waiting);
+    scheduler_.commit();
+    ASSERT_TRUE(scheduler_.books_balance());
+    draw(plan);
+  }
+
+  void end() {
+    EXPECT_GT(finished_, 100u);
+    EXPECT_GT(guessed_right_, 100u);
+    EXPECT_GT(scheduler_.preemptions(), 100u);
+    while (!live_.empty()) remove(live_.begin()->first);
+    EXPECT_TRUE(scheduler_.empty() && scheduler_.pool().held() == 0 && scheduler_.books_balance());
+  }
+
+ private:
+  static constexpr int kMostBlocks = 12;
+  using Priority = Tenant::Priority;
+  struct Live {
+    Sequence* sequence;
+    int limit;
+    int waited = 0;
+  };
+
+  int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+  SchedulerOptions random_limits(uint32_t seed) {
+    SchedulerOptions limits = options(between(2, 6), 40, kMostBlocks, seed % 2 == 0);
+    limits.max_idle_blocks = between(0, kMostBlocks);
+    limits.max_outputs = limits.max_num_seqs + between(0, 8);
+    return limits;
+  }
+
+  static bool is_background(const Sequence& sequence) { return sequence.tenant.priority == Priority::kBackground; }
+
+  void arrive() {
+    if (live_.size() >= 20 || between(0, 3) != 0) return;
+    auto sequence = std::make_unique<Sequence>();
+    sequence->id = ++last_;
+    sequence->tenant.id = sequence->scope.tenant = static_cast<uint64_t>(between(0, 2));
+    sequence->tenant.weight = static_cast<float>(1 + sequence->tenant.id);
+    sequence->tenant.priority = static_cast<Priority>(between(0, 9) == 0 ? 2 : between(0, 1));
+    sequence->prompt_tokens = between(1, 100);
+    sequence->wants_prompt_logits = between(0, 9) == 0;
+    const int like = between(1, 3);  // few prompts, so that prefixes meet
+    for (int i = 0; i < sequence->prompt_tokens; ++i) sequence->tokens.push_back(like * 1000 + i);
+    const int limit = std::min(sequence->prompt_tokens + between(1, 100), kMostBlocks * kBlockPositions);
+    live_[last_] = {&scheduler_.add(std::move(sequence)), limit};
+  }
+
+  void depart() {
+    if (live_.empty() || between(0, 40) != 0) return;
+    remove(std::next(live_.begin(), between(0, static_cast<int>(live_.size()) - 1))->first);
+  }
+
+  void remove(RequestId id) {
+    scheduler_.remove(*live_.at(id).sequence);
+    live_.erase(id);
+  }
+
+  void guess() {
+    for (Sequence* sequence : scheduler_.running_sequences()) {
+      const int room = live_.at(sequence->id).limit - sequence->length() - 1;
+      sequence->drafts.assign(sequence->pending() == 1 ? static_cast<size_t>(std::clamp(room, 0, between(0, 4))) : 0u,
+                              7);
+    }
+  }
+
+  // Who is not background and has no seat.
+  std::set<RequestId> waiting_in_front() const {
+    std::set<RequestId> ids;
+    for (const auto& [id, entry] : live_) {
+      if (!is_background(*entry.sequence)) ids.insert(id);
+    }
+    running_before_.clear();
+    for (const Sequence* sequence : scheduler_.running_sequences()) {
+      ids.erase(sequence->id);
+      running_before_.insert(sequence->id);
+    }
+    return ids;
+  }
+
+  void check(const Plan& plan, const std::set<RequestId>& waiting) {
+    ASSERT_EQ(plan.empty(), live_.empty());
+    ASSERT_TRUE(scheduler_.books_balance());
+    int rows = 0, outputs = 0;
+    std::set<RequestId> planned;
+    for (const PlannedRows& part : plan) {
+      const Sequence& sequence = *part.sequence;
+      const int end = part.first + part.rows;
+      rows += part.rows;
+      outputs += part.outputs;
+      ASSERT_TRUE(planned.insert(sequence.id).second);
+      ASSERT_EQ(part.first, sequence.computed);
+      ASSERT_LE(end, sequence.length() + static_cast<int>(sequence.drafts.size()));
+      if (!sequence.wants_prompt_logits || part.first >= sequence.prompt_tokens) {
+        ASSERT_EQ(part.outputs, std::max(0, end - sequence.length() + 1));
+      }
+      ASSERT_GE(static_cast<int>(sequence.blocks.size()) * kBlockPositions, end);
+    }
+    ASSERT_LE(rows, limits_.max_num_batched_tokens);
+    ASSERT_LE(outputs, limits_.max_outputs);
+    ASSERT_LE(scheduler_.running(), limits_.max_num_seqs);
+    check_background(waiting);
+    // Nobody is passed over for long: who waits is seated when others end.
+    for (auto& [id, entry] : live_) {
+      entry.waited = planned.contains(id) || is_background(*entry.sequence) ? 0 : entry.waited + 1;
+      ASSERT_LT(entry.waited, 4000) << "request " << id;
+    }
+  }
+
+  // Background work takes a seat only when everyone else has one.
+  void check_background(const std::set<RequestId>& waiting) const {
+    bool takes_a_seat = false;
+    std::set<RequestId> seated;
+    for (const Sequence* sequence : scheduler_.running_sequences()) {
+      seated.insert(sequence->id);
+      takes_a_seat |= is_background(*sequence) && !running_before_.contains(sequence->id);
+    }
+    if (!takes_a_seat) return;
+    for (const RequestId id : waiting) ASSERT_TRUE(seated.contains(id));
+  }
+
+  void draw(const Plan& plan) {
+    for (const PlannedRows& part : plan) {
+      Sequence& sequence = *part.sequence;
+      const int end = part.first + part.rows;
+      if (end < sequence.length()) continue;
+      for (int held = between(0, end - sequence.length()); held > 0; --held, ++guessed_right_)
+        scheduler_.append_computed(sequence, 7);
+      scheduler_.append(sequence, between(0, 1));
+      if (sequence.length() >= sequence.prompt_tokens) sequence.wants_prompt_logits = false;
+      if (sequence.length() < live_.at(sequence.id).limit) continue;
+      remove(sequence.id);
+      ++finished_;
+    }
+  }
+
+  std::mt19937 random_;
+  SchedulerOptions limits_;
+  Scheduler scheduler_;
+  std::map<RequestId, Live> live_;
+  mutable std::set<RequestId> running_before_;
+  RequestId last_ = 0;
+  uint64_t finished_ = 0, guessed_right_ = 0;
+};
+
+// The books balance, every row runs once and in order, priorities hold, and nobody starves.
 TEST(Scheduler, HoldsItsRulesInRandomRuns) {
-  for (const uint32_t seed : {1u, 2u, 3u, 4u}) {
-    std::mt19937 random(seed);
-    const auto between = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-    const int most_blocks = 12;
-    SchedulerOptions limits = options(between(1, 6), 40, most_blocks, seed % 2 == 0);
-    limits.max_idle_blocks = between(0, most_blocks);
-    Scheduler scheduler(limits);
-    struct Live {
-      Sequence* sequence;
-      int limit;
-      int computed;
-      int waited = 0;
-    };
-    std::map<RequestId, Live> live;
-    RequestId last = 0;
-    uint64_t finished = 0;
+  for (const uint32_t seed : {1u, 2u, 3u, 4u, 5u}) {
+    RandomRun run(seed);
     for (int turn = 0; turn < 25000; ++turn) {
-      if (live.size() < 20 && between(0, 3) == 0) {
-        auto sequence = std::make_unique<Sequence>();
-        sequence->id = ++last;
-        sequence->scope.tenant = static_cast<uint64_t>(between(0, 1));
-        sequence->prompt_tokens = between(1, 100);
-        const int like = between(1, 3);  // few prompts, so that prefixes meet
-        for (int i = 0; i < sequence->prompt_tokens; ++i) sequence->tokens.push_back(like * 1000 + i);
-        const int limit = std::min(sequence->prompt_tokens + between(1, 100), most_blocks * kBlockPositions);
-        live[last] = {&scheduler.add(std::move(sequence)), limit, 0};
-      }
-      if (!live.empty() && between(0, 40) == 0) {
-        const auto victim = std::next(live.begin(), between(0, static_cast<int>(live.size()) - 1));
-        scheduler.remove(*victim->second.sequence);
-        live.erase(victim);
-      }
-      const Plan plan = scheduler.step(between(0, 40));
-      ASSERT_EQ(plan.empty(), live.empty());
-      int rows = 0;
-      std::set<RequestId> planned;
-      for (const PlannedRows& part : plan) {
-        rows += part.rows;
-        ASSERT_TRUE(planned.insert(part.sequence->id).second);
-        ASSERT_EQ(part.first, part.sequence->computed);
-        ASSERT_EQ(part.outputs, part.first + part.rows == part.sequence->length() ? 1 : 0);
-        ASSERT_GE(static_cast<int>(part.sequence->blocks.size()) * kBlockPositions, part.first + part.rows);
-      }
-      ASSERT_LE(rows, limits.max_num_batched_tokens);
-      ASSERT_LE(scheduler.running(), limits.max_num_seqs);
-      ASSERT_TRUE(scheduler.books_balance());
-      scheduler.commit();
-      ASSERT_TRUE(scheduler.books_balance());
-      for (const PlannedRows& part : plan) {
-        if (part.outputs == 0) continue;
-        scheduler.append(*part.sequence, between(0, 1));
-        if (part.sequence->length() < live.at(part.sequence->id).limit) continue;
-        live.erase(part.sequence->id);
-        scheduler.remove(*part.sequence);
-        ++finished;
-      }
-      // The oldest is never passed over for long: it runs, or blocks and seats are all taken by others that end.
-      for (auto& [id, entry] : live) entry.waited = planned.contains(id) ? 0 : entry.waited + 1;
-      if (!live.empty()) {
-        ASSERT_LT(live.begin()->second.waited, 2000);
-      }
+      run.turn();
+      if (testing::Test::HasFatalFailure()) FAIL() << "seed " << seed << ", turn " << turn;
     }
-    EXPECT_GT(finished, 100u);
-    while (!live.empty()) {
-      scheduler.remove(*live.begin()->second.sequence);
-      live.erase(live.begin());
-    }
-    EXPECT_TRUE(scheduler.empty() && scheduler.pool().held() == 0 && scheduler.books_balance());
+    run.end();
   }
 }
 

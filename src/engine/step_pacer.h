@@ -28,7 +28,7 @@ class StepPacer {
  private:
   static constexpr double kAlone = 0.5;           // seconds until a cancellation is seen
   static constexpr double kBesideStreams = 0.15;  // seconds that a stream may stand still
-  static constexpr int kFewestRows = 32;  // below, a step is bound by reading the weights and more rows are nearly free
+  static constexpr int kFewestRows = 16;  // below, a step is bound by reading the weights and more rows are nearly free
 
   int max_rows_;
   double seconds_per_row_ = 0.002;  // a first guess: a 1.5 B model on a few cores

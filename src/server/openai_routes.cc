@@ -1,103 +1,100 @@
 #include "server/openai_routes.h"
 
-#include <chrono>
-#include <optional>
+#include <ctime>
 #include <utility>
 
+#include "api/chat_completions.h"
+#include "api/completions.h"
 #include "api/openai.h"
-#include "base/log.h"
-#include "chat/generation_job.h"
+#include "api/tokenize.h"
+#include "server/answering.h"
 
 namespace carronade {
 
 namespace {
 
-// One answer on its way to one client. Lives on the exchange's strand; kept by the job's sink until the end has been
-// handled.
-class ChatAnswer : public std::enable_shared_from_this<ChatAnswer> {
- public:
-  ChatAnswer(std::shared_ptr<ServingState> state, std::shared_ptr<Exchange> exchange, std::string id, bool stream)
-      : state_(std::move(state)), exchange_(std::move(exchange)), id_(std::move(id)), stream_(stream) {
-    ++state_->running_answers;
-  }
-  ~ChatAnswer() { --state_->running_answers; }
+AnsweringCall call_of(const HttpRequest& request, std::string_view route, const ReplyOptions& reply) {
+  AnsweringCall call;
+  call.id = request.id;
+  call.route = route;
+  call.stream = reply.stream;
+  call.answers = reply.n;
+  call.error_body = openai_error_body;
+  return call;
+}
 
-  // Throws Error, and then nothing was sent.
-  void start(const std::shared_ptr<const ChatModel>& model, const ChatCompletionCall& call) {
-    job_ = GenerationJob::start(model, call.request, [self = shared_from_this()](ChatEvent event) {
-      // From the engine's thread to ours. Work runs there only after start() has returned.
-      self->exchange_->post([self, event = std::move(event)] { self->on_event(event); });
-    });
-    encoder_.emplace(call, call.model.empty() ? model->name : call.model, id_, std::time(nullptr),
-                     job_->prompt_tokens());
-    if (stream_) {
-      exchange_->start_stream({200,
-                               {{"Content-Type", "text/event-stream; charset=utf-8"},
-                                {"Cache-Control", "no-cache"},
-                                {"X-Accel-Buffering", "no"}},
-                               {},
-                               {}});
-      exchange_->write(encoder_->start_frames());
-    }
-    exchange_->on_abort([weak = weak_from_this()](AbortReason reason) {
-      if (const auto self = weak.lock()) self->on_abort(reason);
-    });
-  }
-
- private:
-  void on_abort(AbortReason reason) {
-    gone_ = gone_ || reason == AbortReason::kDisconnected;
-    if (job_) job_->cancel();
-  }
-
-  void on_event(const ChatEvent& event) {
-    const auto* finished = std::get_if<ChatFinished>(&event);
-    if (stream_) {
-      exchange_->write(encoder_->frames(event));
-      if (finished) exchange_->finish();
-    } else {
-      encoder_->collect(event);
-      if (finished && finished->reason == FinishReason::kFailed) {
-        const Error error = finished->error.value_or(Error(ErrorCode::kInternal, "the model failed while answering"));
-        exchange_->respond(json_response(http_status(error.code), openai_error_body(error)));
-      } else if (finished && finished->reason == FinishReason::kCancelled) {
-        const Error error(ErrorCode::kUnavailable, "the server is shutting down");
-        exchange_->respond(json_response(http_status(error.code), openai_error_body(error)));
-      } else if (finished) {
-        exchange_->respond(json_response(200, encoder_->body()));
-      }
-    }
-    if (!finished) return;
-    log_end(*finished);
-    job_.reset();
-  }
-
-  void log_end(const ChatFinished& finished) const {
-    const std::string reason = gone_ ? "cancelled: the client went away" : openai_finish_reason(finished.reason);
-    spdlog::info(
-        "{}: chat, {} prompt tokens ({} cached), {} answer tokens ({} of thought), {}, first token after {:.2f} s, "
-        "{:.2f} s in all",
-        id_, finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens,
-        finished.usage.reasoning_tokens, reason, finished.first_token_seconds,
-        finished.timing.queued + finished.timing.prefill + finished.timing.decode);
-    if (finished.error) spdlog::error("{}: {}", id_, finished.error->what());
-  }
-
-  std::shared_ptr<ServingState> state_;
-  std::shared_ptr<Exchange> exchange_;
-  std::string id_;
-  bool stream_;
-  bool gone_ = false;
-  std::optional<ChatCompletionEncoder> encoder_;
-  std::unique_ptr<GenerationJob> job_;
-};
+AnswerHead head_of(const HttpRequest& request, const ReplyOptions& reply, const ChatModel& model) {
+  return {reply.model.empty() ? model.name : reply.model, request.id, std::time(nullptr)};
+}
 
 void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                       const std::shared_ptr<Exchange>& exchange) {
-  ChatCompletionCall call = parse_chat_completion(request.body);
-  const auto model = state->model(call.model);
-  call.request.adapter = state->adapter(call.model);
-  std::make_shared<ChatAnswer>(state, exchange, request.id, call.stream)->start(model, call);
+  ChatCompletionCall wanted = parse_chat_completion(request.body);
+  const auto model = state->model(wanted.reply.model);
+  wanted.request.adapter = state->adapter(wanted.reply.model);
+  AnsweringCall call = call_of(request, "chat", wanted.reply);
+  call.prompts.emplace_back(model, wanted.request);
+  call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
+                                                         static_cast<int>(call.prompts.front().prompt_tokens().size()));
+  answer(state, exchange, std::move(call));
+}
+
+CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt& asked,
+                                       const std::vector<TokenId>& tokens) {
+  CompletionEncoder::EchoedPrompt echo{text_of(*model.tokenizer, tokens), tokens,
+                                       std::string(model.tokenizer->token_bytes(tokens.front()))};
+  if (const auto* text = std::get_if<std::string>(&asked.text)) {
+    echo.text = *text;
+    if (!text->starts_with(echo.first_token)) echo.first_token.clear();  // a begin token that nobody wrote
+  }
+  return echo;
+}
+
+void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                 const std::shared_ptr<Exchange>& exchange) {
+  CompletionCall wanted = parse_completion(request.body);
+  const auto model = state->model(wanted.reply.model);
+  wanted.options.adapter = state->adapter(wanted.reply.model);
+  AnsweringCall call = call_of(request, "completion", wanted.reply);
+  std::vector<CompletionEncoder::EchoedPrompt> prompts;
+  for (const TextPrompt& prompt : wanted.prompts) {
+    call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt");
+    prompts.push_back(echoed(*model, prompt, call.prompts.back().prompt_tokens()));
+  }
+  call.encoder =
+      std::make_unique<CompletionEncoder>(wanted, head_of(request, wanted.reply, *model), std::move(prompts));
+  answer(state, exchange, std::move(call));
+}
+
+void tokenize(const ServingState& state, const HttpRequest& request, Exchange& exchange) {
+  const TokenizeCall call = parse_tokenize(request.body);
+  const auto model = state.model(call.model);
+  const auto* text = std::get_if<TextPrompt>(&call.input);
+  std::vector<TokenId> tokens;
+  if (text) {
+    // An empty text has no tokens, and that is an answer here.
+    tokens = model->tokenizer->encode(std::get<std::string>(text->text),
+                                      {.add_special = text->add_special, .parse_special = true});
+  } else {
+    const auto& chat = std::get<ChatToTokenize>(call.input);
+    tokens = build_prompt(*model, chat.messages, chat.template_arguments).tokens;
+  }
+  exchange.respond(json_response(
+      200, tokenize_body(tokens, model->max_model_len, call.return_texts ? model->tokenizer.get() : nullptr)));
+}
+
+void detokenize(const ServingState& state, const HttpRequest& request, Exchange& exchange) {
+  const DetokenizeCall call = parse_detokenize(request.body);
+  const auto model = state.model(call.model);
+  for (const TokenId token : call.tokens) {
+    if (token >= model->tokenizer->vocabulary_size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "tokens holds " + std::to_string(token) + "; this model's ids go from 0 to " +
+                      std::to_string(model->tokenizer->vocabulary_size() - 1),
+                  "tokens");
+    }
+  }
+  exchange.respond(json_response(200, detokenize_body(text_of(*model->tokenizer, call.tokens))));
 }
 
 void health(const ServingState& state, Exchange& exchange) {
@@ -142,6 +139,21 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
               .path = "/v1/chat/completions",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
                 chat_completions(state, request, exchange);
+              }});
+  router.add({.method = "POST",
+              .path = "/v1/completions",
+              .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                completions(state, request, exchange);
+              }});
+  router.add({.method = "POST",
+              .path = "/tokenize",
+              .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                tokenize(*state, request, *exchange);
+              }});
+  router.add({.method = "POST",
+              .path = "/detokenize",
+              .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                detokenize(*state, request, *exchange);
               }});
 }
 

@@ -8,7 +8,8 @@
 
 namespace carronade {
 
-// /health, /v1/models, /v1/models/NAME, /v1/chat/completions. The state is kept for as long as the router lives.
+// /health, /v1/models, /v1/models/NAME, /v1/chat/completions, /v1/completions, vLLM's /tokenize and /detokenize. The
+// state is kept for as long as the router lives.
 void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& state);
 
 }  // namespace carronade

@@ -152,7 +152,7 @@ BAD = [
     ("top_p", {"top_p": 0}),
     ("top_k", {"top_k": -5}),
     ("min_p", {"min_p": 2}),
-    ("n", {"n": 2}),
+    ("n", {"n": 0}),
     ("presence_penalty", {"presence_penalty": 3}),
     ("frequency_penalty", {"frequency_penalty": -3}),
     ("repetition_penalty", {"repetition_penalty": 0}),

@@ -1,7 +1,7 @@
-"""Make goldens/*.npz: the answers of transformers, in float32, to the checkpoints of checkpoints.py.
+"""Make goldens/*.npz: the answers of transformers, in float32, to the checkpoints of checkpoints.py, and of PEFT to the adapters of adapters.py.
 
-    pip install torch transformers numpy gguf
-    python make_goldens.py [case …]
+    pip install torch transformers peft numpy gguf
+    python make_goldens.py [case or adapter …]
 
 For a decoder: at each of `positions` the TOP most probable tokens with their log-probabilities, and that of all others together.
 For an encoder: the pooled vector of each text.
@@ -11,8 +11,10 @@ import pathlib
 import sys
 import tempfile
 
+import adapters
 import checkpoints
 import numpy as np
+import peft
 import torch
 import transformers
 from transformers.models.gemma3 import modeling_gemma3
@@ -72,6 +74,17 @@ def main():
             golden = (of_encoder if case.pooling else of_decoder)(case, model)
         np.savez_compressed(checkpoints.golden_file(case), **golden)
         print(case.name, {key: value.shape for key, value in golden.items()})
+    for name in adapters.ADAPTERS:
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            base = load(adapters.BASE, checkpoints.write_published(adapters.BASE, pathlib.Path(folder) / "base"))
+            written = adapters.write(name, pathlib.Path(folder) / name)
+            model = peft.PeftModel.from_pretrained(base, written).eval()
+            assert all(parameter.any() for key, parameter in model.named_parameters() if "lora_B" in key)  # all were found
+            golden = of_decoder(adapters.BASE, model)
+        np.savez_compressed(adapters.golden_file(name), **golden)
+        print(name, {key: value.shape for key, value in golden.items()})
 
 
 if __name__ == "__main__":
