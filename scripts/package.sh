@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# dist/carronade-VERSION-linux-ARCH.tar.gz: the program, its licence, its readme, and INSTALL with the line that brings the shared libraries it needs.
+# dist/carronade-VERSION-linux-ARCH.tar.gz: the program, its licence, its readme with what that links to, and INSTALL with the line that brings the shared libraries it needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(build/release/carronade --version | awk '{print $NF}')
@@ -19,6 +19,8 @@ done 2>/dev/null | cut -d: -f1 | sort -u | tr '\n' ' ')
   echo
   echo "and then ./carronade --help tells the rest."
 } >"dist/$name/INSTALL"
-cp README.md README.zh-CN.md LICENSE CHANGELOG.md "dist/$name/"
+cp README.md README.zh-CN.md LICENSE CHANGELOG.md CONTRIBUTING.md SECURITY.md "dist/$name/"
+cp -r docs deploy "dist/$name/"  # what the readme links to
+python3 scripts/check_links.py "dist/$name"
 tar -C dist -czf "dist/$name.tar.gz" "$name"
 ls -lh "dist/$name.tar.gz"

@@ -12,7 +12,7 @@ namespace carronade {
 namespace {
 
 // The parser itself needs no stack for depth, but what walks the value later does.
-void check_depth(std::string_view text, int max_depth) {
+void check_depth(std::string_view text, std::string_view what, int max_depth) {
   int depth = 0;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -24,7 +24,7 @@ void check_depth(std::string_view text, int max_depth) {
       in_string = true;
     } else if (c == '[' || c == '{') {
       if (++depth > max_depth) {
-        throw_error(ErrorCode::kInvalidArgument, "the JSON body is nested more than {} levels deep", max_depth);
+        throw_error(ErrorCode::kInvalidArgument, "{} is nested more than {} levels deep", what, max_depth);
       }
     } else if (c == ']' || c == '}') {
       --depth;
@@ -44,16 +44,16 @@ std::string article(const char* kind) {
 
 }  // namespace
 
-Json parse_json_object(std::string_view text, int max_depth) {
-  check_depth(text, max_depth);
+Json parse_json_object(std::string_view text, std::string_view what, int max_depth) {
+  check_depth(text, what, max_depth);
   Json value;
   try {
     value = Json::parse(text);
   } catch (const Json::exception& error) {
-    throw Error(ErrorCode::kInvalidArgument, "the body is not valid JSON: " + plain_parse_message(error.what()));
+    throw_error(ErrorCode::kInvalidArgument, "{} is not valid JSON: {}", what, plain_parse_message(error.what()));
   }
   if (!value.is_object())
-    throw Error(ErrorCode::kInvalidArgument, "the body must be a JSON object, not " + json_kind(value));
+    throw_error(ErrorCode::kInvalidArgument, "{} must be a JSON object, not {}", what, json_kind(value));
   return value;
 }
 

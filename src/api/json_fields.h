@@ -15,7 +15,8 @@ namespace carronade {
 using Json = nlohmann::ordered_json;
 
 // Throws Error{kInvalidArgument} for what is not JSON, is not an object, or is nested more than `max_depth` deep.
-Json parse_json_object(std::string_view text, int max_depth = 100);
+// `what` is what messages call it: a flag, or a request's body.
+Json parse_json_object(std::string_view text, std::string_view what = "the body", int max_depth = 100);
 
 // One object's fields, read by name. `path` comes before a field's name in errors ("messages[2]."). A null counts as
 // absent. Every reader throws Error{kInvalidArgument, …, path + name} for another type, or for a value out of its

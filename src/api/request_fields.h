@@ -44,8 +44,9 @@ ReplyOptions read_reply_options(const JsonFields& fields);
 // What says how an answer is drawn and where it ends, but for `logprobs`, which differs between requests.
 GenerationOptions read_generation_options(const JsonFields& fields);
 
-// A JSON object of sampling fields alone, spelled as in a request (vLLM's --override-generation-config).
-SamplingOptions parse_sampling_options(std::string_view json);
+// A JSON object of sampling fields alone, spelled as in a request (vLLM's --override-generation-config). `what` is what
+// messages call it.
+SamplingOptions parse_sampling_options(std::string_view json, std::string_view what = "the body");
 
 // A non-negative integer that an int can hold.
 std::optional<int> small_integer(const JsonFields& fields, std::string_view name, int64_t low);

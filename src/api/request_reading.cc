@@ -151,8 +151,8 @@ ReplyOptions read_reply_options(const JsonFields& fields) {
   return reply;
 }
 
-SamplingOptions parse_sampling_options(std::string_view text) {
-  const Json json = parse_json_object(text);
+SamplingOptions parse_sampling_options(std::string_view text, std::string_view what) {
+  const Json json = parse_json_object(text, what);
   check_fields(chat_completion_fields(), json);
   for (const auto& [name, value] : json.items()) {
     if (!is_sampling_field(name))

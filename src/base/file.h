@@ -42,6 +42,9 @@ std::string read_file(const std::filesystem::path& path, uint64_t max_bytes = 64
 // 0600 for what is private. Throws Error{kIo}.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content, unsigned mode = 0644);
 
+// Makes the folder and those above it, where they are not there. Throws Error{kNotFound | kIo} that names the folder.
+void make_folders(const std::filesystem::path& path);
+
 // An advisory lock between processes, held until destruction; the file itself stays. try_lock() is false when another
 // holds it.
 class FileLock {

@@ -1,10 +1,19 @@
 #include "cli/arguments.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "api/json_fields.h"
 
 namespace carronade {
+
+namespace {
+// vLLM's abbreviations of several letters, which no parser of one-letter flags would take for what they are.
+constexpr std::pair<std::string_view, std::string_view> kAbbreviations[] = {{"-tp", "--tensor-parallel-size"},
+                                                                            {"-pp", "--pipeline-parallel-size"},
+                                                                            {"-dp", "--data-parallel-size"},
+                                                                            {"-asc", "--api-server-count"}};
+}  // namespace
 
 std::vector<std::string> normalize_arguments(const std::vector<std::string>& arguments) {
   std::vector<std::string> result;
@@ -13,6 +22,9 @@ std::vector<std::string> normalize_arguments(const std::vector<std::string>& arg
     if (argument == "--") {
       result.insert(result.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
       break;
+    }
+    for (const auto& [abbreviation, name] : kAbbreviations) {
+      if (argument.substr(0, argument.find('=')) == abbreviation) argument.replace(0, abbreviation.size(), name);
     }
     if (!argument.starts_with("--")) {
       result.push_back(std::move(argument));

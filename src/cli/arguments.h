@@ -7,8 +7,8 @@
 
 namespace carronade {
 
-// "--max_model_len" → "--max-model-len"; "--model X" as one argument (compose files write them so) → two. Values and
-// all behind a lone "--" stay as they are.
+// "--max_model_len" → "--max-model-len"; "--model X" as one argument (compose files write them so) → two; "-tp" →
+// "--tensor-parallel-size" and its like. Values and all behind a lone "--" stay as they are.
 std::vector<std::string> normalize_arguments(const std::vector<std::string>& arguments);
 
 // The candidate that was probably meant, or nothing.

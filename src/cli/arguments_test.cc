@@ -2,10 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
-
-#include "cli/vllm_flags.h"
-
 namespace carronade {
 namespace {
 
@@ -21,6 +17,11 @@ TEST(Arguments, AFlagAndItsValueMayBeOneArgument) {
             (Words{"--model", "deepseek-ai/x_y", "--json", "{\"a b\": 1}", "--flag"}));
 }
 
+TEST(Arguments, AbbreviationsOfSeveralLettersAreSpelledOut) {
+  EXPECT_EQ(normalize_arguments({"serve", "-tp", "1", "-pp=2", "-t"}),
+            (Words{"serve", "--tensor-parallel-size", "1", "--pipeline-parallel-size=2", "-t"}));
+}
+
 TEST(Arguments, ValuesStayAsTheyAre) {
   const Words words = {"run", "my_model", "a prompt --with_this", "-m", "x_y", "--name=a b_c", "--", "--as_it is"};
   EXPECT_EQ(normalize_arguments(words), words);
@@ -30,15 +31,6 @@ TEST(Arguments, TheNearestWordIsFound) {
   EXPECT_EQ(nearest_word("srve", {"run", "serve"}), "serve");
   EXPECT_EQ(nearest_word("--prot", {"--host", "--port"}), "--port");
   EXPECT_EQ(nearest_word("frobnicate", {"run", "serve"}), "");
-}
-
-TEST(VllmFlags, EachIsNamedOnceAndExplained) {
-  std::set<std::string_view> names;
-  for (const auto& flag : vllm_flags()) {
-    EXPECT_TRUE(names.insert(flag.name).second) << flag.name;
-    EXPECT_FALSE(flag.why.empty()) << flag.name;
-    EXPECT_EQ(flag.name.find('_'), std::string_view::npos) << flag.name;
-  }
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <fmt/format.h>
@@ -69,6 +70,8 @@ int parse_and_run(CLI::App& app, std::vector<std::string> arguments) {
     return fail(error.what(), 2);
   } catch (const Error& error) {
     return fail(error.what(), error.code == ErrorCode::kCancelled ? 130 : 1);
+  } catch (const std::system_error& error) {  // files, threads: what the system refused, and why
+    return fail(error.what(), 1);
   } catch (const std::exception& error) {
     return fail(std::string("an internal error: ") + error.what(), 1);
   }
@@ -85,7 +88,6 @@ int run_command_line(int argc, char** argv) {
       "and an OpenAI-compatible API.",
       "carronade");
   app.set_version_flag("--version", "carronade " CARRONADE_VERSION);
-  app.footer(kExamples);
   app.require_subcommand(0, 1);
   app.get_formatter()->column_width(36);
   add_serve_command(app);
@@ -95,6 +97,7 @@ int run_command_line(int argc, char** argv) {
   add_doctor_command(app);
   add_bench_command(app);
   add_eval_command(app);
+  app.footer(kExamples);  // last: a command takes over what its parent has when it is added
   const int status = parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));
   // A full disk behind a redirection must not look like success.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail("not all of the output could be written", 1);

@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/doctor_report.h"
 #include "cli/model_json.h"
+#include "engine/engine.h"
 
 namespace carronade {
 namespace {
@@ -26,6 +27,13 @@ const char* state_name(Finding::State state) {
   return state == Finding::State::kGood ? "good" : state == Finding::State::kWarning ? "warning" : "wrong";
 }
 
+std::string users_text(const ModelFit& fit) {
+  if (fit.users < 0) return "users unknown";
+  if (fit.users == 0) return "does not fit";
+  const std::string text = fmt::format("{} user{}", fit.users, fit.users == 1 ? "" : "s");
+  return fit.users <= kDefaultSequences ? text : fmt::format("{}, {} at once", text, kDefaultSequences);
+}
+
 void print_report(const DoctorReport& report) {
   const bool colours = ::isatty(STDOUT_FILENO) == 1;
   const auto mark = [&](Finding::State state) -> std::string {
@@ -37,17 +45,17 @@ void print_report(const DoctorReport& report) {
     fmt::print("{} {:<11} {}\n", mark(finding.state), finding.subject, finding.text);
     if (!finding.remedy.empty()) fmt::print("    {:<11} → {}\n", "", finding.remedy);
   }
-  fmt::print("\nWhat fits (users with {} tokens each; words from memory bandwidth, one user, at most):\n", kUserTokens);
+  fmt::print(
+      "\nWhat fits (users with {} tokens each, {} of them answered at once unless --max-num-seqs says otherwise; "
+      "tokens/s for one, from memory bandwidth, at most):\n",
+      kUserTokens, kDefaultSequences);
   size_t width = 10;
   for (const ModelFit& fit : report.models) width = std::max(width, fit.name.size());
   for (const ModelFit& fit : report.models) {
-    const std::string users = fit.users < 0    ? "users unknown"
-                              : fit.users == 0 ? "does not fit"
-                                               : fmt::format("{} users", fit.users);
     const std::string speed =
         fit.tokens_per_second > 0 ? fmt::format("{:.0f} tokens/s", fit.tokens_per_second) : std::string();
-    fmt::print("    {:<{}}  {:>8}  {:<14} {:<14} {}\n", fit.name, width, format_bytes(fit.weights), users, speed,
-               fit.installed ? "installed" : "");
+    fmt::print("    {:<{}}  {:>8}  {:<28} {:<14} {}\n", fit.name, width, format_bytes(fit.weights), users_text(fit),
+               speed, fit.installed ? "installed" : "");
   }
 }
 
@@ -112,6 +120,11 @@ void add_doctor_command(CLI::App& app) {
   command->add_option("--data-dir", flags->options.data_dir, "Folder of what the server keeps")->type_name("DIR");
   command->add_flag("--offline", flags->options.offline, "Ask no model hub");
   command->add_flag("--json", flags->json, "Print JSON");
+  command->footer(R"(Examples:
+  carronade doctor
+  carronade doctor --offline --json
+
+It ends with 1 where something must be mended before a model can be served.)");
   command->callback([flags] { doctor(*flags); });
 }
 

@@ -127,16 +127,27 @@ void add_model_commands(CLI::App& app) {
   command->add_option("--sha256", flags->sha256, "What the file's SHA-256 must be")->type_name("HEX");
   command->add_flag("--json", flags->json, "Print what was fetched as JSON");
   command->add_flag("-q,--quiet", flags->quiet, "No progress");
+  command->footer(R"(Examples:
+  carronade pull smollm2-135m                              a name of `carronade list`
+  carronade pull Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0      a repository of the hub, and which of its files
+  carronade pull https://example.org/model.gguf --sha256 HEX
+
+A pull that was broken off goes on where it stopped.)");
 
   flags = std::make_shared<ModelFlags>();
   command = add_command(app, "list", "List the models that are installed and those known by name", flags, list);
   command->alias("ls");
   command->add_flag("--json", flags->json, "Print JSON");
+  command->footer(R"(Examples:
+  carronade list
+  carronade list --json | jq -r '.installed[].name')");
 
   flags = std::make_shared<ModelFlags>();
   command = add_command(app, "rm", "Remove models that were fetched", flags, remove_models);
   command->add_option("model", flags->models, kModelHelp)->required()->type_name("MODEL");
   command->add_flag("-q,--quiet", flags->quiet, "Say nothing");
+  command->footer(R"(Example:
+  carronade rm smollm2-135m)");
 }
 
 }  // namespace carronade

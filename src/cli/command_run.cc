@@ -25,6 +25,7 @@
 #include "cli/answer_printer.h"
 #include "cli/commands.h"
 #include "cli/conversation.h"
+#include "cli/flag_values.h"
 #include "cli/interrupt.h"
 #include "cli/kv_cache_dtype.h"
 #include "cli/line_editor.h"
@@ -43,7 +44,8 @@ struct RunFlags {
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   std::string kv_dtype = "auto";
-  int max_model_len = 0, threads = 0;
+  std::string max_model_len = "0";
+  int threads = 0;
   bool json = false, hide_thinking = false;
 };
 
@@ -226,7 +228,7 @@ std::shared_ptr<LoadedModel> open(const RunFlags& flags) {
   options.revision = flags.revision;
   options.dtype = flags.dtype;
   options.load.backend.threads = flags.threads;
-  options.load.engine.max_model_len = flags.max_model_len;
+  options.load.engine.max_model_len = parse_model_length(flags.max_model_len);
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.max_num_seqs = 1;
   options.load.engine.speculative_tokens = kGuessedTokens;
@@ -276,8 +278,11 @@ void add_run_command(CLI::App& app) {
   command->add_option("--stop", flags->stop, "Text that ends the answer; may be given again")
       ->expected(1)
       ->type_name("TEXT");
-  command->add_option("--max-model-len", flags->max_model_len,
-                      "Tokens of the conversation (default: the model's, at most 4096)");
+  command
+      ->add_option("--max-model-len", flags->max_model_len,
+                   "Tokens of the conversation: 8192, 8k, 8K, or auto for as many as there is room for (default: the "
+                   "model's, at most 4096)")
+      ->type_name("TOKENS");
   command->add_option("--kv-cache-dtype", flags->kv_dtype, kKvCacheDtypeHelp);
   command->add_option("--threads", flags->threads, "Threads to compute with (default: all there are)");
   command->add_option("--download-dir", flags->download_dir, "Folder of the models (default: the cache folder)")

@@ -1,14 +1,11 @@
 // carronade serve
 #include <unistd.h>
 
-#include <algorithm>
-#include <cctype>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -25,6 +22,7 @@
 #include "base/log.h"
 #include "chat/chat_model.h"
 #include "cli/commands.h"
+#include "cli/flag_values.h"
 #include "cli/kv_cache_dtype.h"
 #include "cli/open_model.h"
 #include "cli/percent_line.h"
@@ -46,7 +44,8 @@ struct ServeFlags {
   std::string api_key, data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
   std::string dtype = "auto", revision;
   std::string generation_config = "auto", log_level = "info", kv_dtype = "auto";
-  int max_model_len = 0, max_num_seqs = 0, max_num_batched_tokens = 0, threads = 0;
+  std::string max_model_len = "0", max_num_batched_tokens = "0", kv_memory = "0";
+  int max_num_seqs = 0, threads = 0;
   double shutdown_timeout = 5.0;
   bool prefix_cache = true;
   std::string kv_disk = "0";
@@ -61,38 +60,6 @@ std::string from_environment(std::initializer_list<const char*> names, std::stri
     if (value && *value) return value;
   }
   return fallback;
-}
-
-uint16_t parse_port(const std::string& text, const std::string& flag) {
-  const std::string number = text.substr(0, 6);
-  if (!number.empty() && number.find_first_not_of("0123456789") == std::string::npos && std::stol(number) <= 65535) {
-    return static_cast<uint16_t>(std::stol(number));
-  }
-  std::string line = flag + " must be a port from 0 to 65535, not " + text;
-  // Kubernetes sets it to an address for every service of that name.
-  if (text.starts_with("tcp://"))
-    line += "; a service named \"vllm\" makes Kubernetes set VLLM_PORT: rename it, or give --port";
-  throw Error(ErrorCode::kInvalidArgument, line, flag);
-}
-
-// "4GiB", "500 MB", "1000000".
-uint64_t parse_size(const std::string& text, const std::string& flag) {
-  static const std::map<std::string, double> kUnits = {
-      {"", 1},       {"B", 1},        {"K", 1024.0},      {"M", 1048576.0}, {"G", 0x1p30},
-      {"T", 0x1p40}, {"KIB", 1024.0}, {"MIB", 1048576.0}, {"GIB", 0x1p30},  {"TIB", 0x1p40},
-      {"KB", 1e3},   {"MB", 1e6},     {"GB", 1e9},        {"TB", 1e12}};
-  const size_t digits = text.find_first_not_of("0123456789.");
-  const std::string number = text.substr(0, digits);
-  std::string unit = digits == std::string::npos ? "" : text.substr(digits);
-  unit.erase(0, unit.find_first_not_of(' '));
-  std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::toupper(c); });
-  const auto found = kUnits.find(unit);
-  char* end = nullptr;
-  const double value = number.empty() ? -1 : std::strtod(number.c_str(), &end);
-  if (value < 0 || *end != '\0' || found == kUnits.end() || value * found->second > 0x1p62) {
-    throw Error(ErrorCode::kInvalidArgument, flag + " must be a size such as 4GiB or 500MB, not " + text, flag);
-  }
-  return static_cast<uint64_t>(value * found->second);
 }
 
 // A stop that can be waited for.
@@ -181,46 +148,6 @@ void warn_when_open(const ServeFlags& flags) {
              flags.host);
 }
 
-// vLLM's JSON: {"method": "ngram", "num_speculative_tokens": 5}.
-int speculative_tokens(const std::string& config) {
-  if (config.empty()) return kGuessedTokens;
-  const nlohmann::ordered_json json = parse_json_object(config);
-  for (const auto& [name, value] : json.items()) {
-    const bool known = name == "method" || name == "num_speculative_tokens" || name.starts_with("prompt_lookup_");
-    if (!known) throw Error(ErrorCode::kInvalidArgument, name + " is not supported in --speculative-config", name);
-  }
-  if (const auto method = json.value("method", nlohmann::ordered_json("ngram")); method != "ngram") {
-    throw Error(ErrorCode::kInvalidArgument,
-                "--speculative-config: the method " + method.dump() + " is not supported; \"ngram\" is", "method");
-  }
-  const auto tokens = json.value("num_speculative_tokens", nlohmann::ordered_json(kGuessedTokens));
-  if (!tokens.is_number_integer() || tokens < 0 || tokens > 16) {
-    throw Error(ErrorCode::kInvalidArgument, "--speculative-config: num_speculative_tokens must be from 0 to 16",
-                "num_speculative_tokens");
-  }
-  return tokens.get<int>();
-}
-
-// NAME=PATH, or vLLM's JSON: {"name": …, "path": …}.
-std::vector<AdapterSource> adapter_sources(const std::vector<std::string>& modules) {
-  std::vector<AdapterSource> sources;
-  for (const std::string& text : modules) {
-    AdapterSource source;
-    if (text.starts_with("{")) {
-      const nlohmann::ordered_json json = parse_json_object(text);
-      source = {json.value("name", std::string()), json.value("path", std::string())};
-    } else if (const size_t equals = text.find('='); equals != text.npos) {
-      source = {text.substr(0, equals), text.substr(equals + 1)};
-    }
-    if (source.name.empty() || source.path.empty()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "--lora-modules must be NAME=PATH or {\"name\": …, \"path\": …}, not " + text, "--lora-modules");
-    }
-    sources.push_back(std::move(source));
-  }
-  return sources;
-}
-
 OpenModelOptions model_options(const ServeFlags& flags) {
   if (!flags.model.empty() && !flags.model_flag.empty() && flags.model != flags.model_flag) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -235,9 +162,10 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.revision = flags.revision;
   options.dtype = flags.dtype;
   options.load.backend.threads = flags.threads;
-  options.load.engine.max_model_len = flags.max_model_len;
+  options.load.engine.max_model_len = parse_model_length(flags.max_model_len);
   options.load.engine.max_num_seqs = flags.max_num_seqs;
-  options.load.engine.max_num_batched_tokens = flags.max_num_batched_tokens;
+  options.load.engine.max_num_batched_tokens = parse_count(flags.max_num_batched_tokens, "--max-num-batched-tokens");
+  options.load.engine.kv_bytes = parse_size(flags.kv_memory, "--kv-cache-memory-bytes");
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.prefix_cache = flags.prefix_cache;
   options.load.engine.kv_disk_bytes = parse_size(flags.kv_disk, "--kv-disk");
@@ -255,8 +183,10 @@ ChatModelOptions chat_options(const ServeFlags& flags) {
                 "--generation-config");
   }
   options.ignore_model_defaults = flags.generation_config == "vllm";
-  if (!flags.template_arguments.empty()) options.template_arguments = parse_json_object(flags.template_arguments);
-  if (!flags.sampling_overrides.empty()) options.server_defaults = parse_sampling_options(flags.sampling_overrides);
+  if (!flags.template_arguments.empty())
+    options.template_arguments = parse_json_object(flags.template_arguments, "--default-chat-template-kwargs");
+  if (!flags.sampling_overrides.empty())
+    options.server_defaults = parse_sampling_options(flags.sampling_overrides, "--override-generation-config");
   return options;
 }
 
@@ -277,9 +207,8 @@ std::vector<ServedModel> served_models(const LoadedModel& model, const ServeFlag
 }
 
 // Loads and announces; afterwards requests are answered.
-void bring_up(const ServeFlags& flags, const ChatModelOptions& chat, const Ports& ports, ServingState& state,
-              const std::stop_token& stop) {
-  const OpenModelOptions options = model_options(flags);
+void bring_up(const ServeFlags& flags, const OpenModelOptions& options, const ChatModelOptions& chat,
+              const Ports& ports, ServingState& state, const std::stop_token& stop) {
   const std::string name = options.served_name.empty() ? options.model : options.served_name;
   state.loading(name, "loading", 0, 0);
   const auto begin = std::chrono::steady_clock::now();
@@ -304,9 +233,11 @@ void bring_up(const ServeFlags& flags, const ChatModelOptions& chat, const Ports
 void serve(const ServeFlags& flags) {
   set_up_logging(flags.log_level);
   for (const auto& notice : flags.vllm->notices()) spdlog::info("{}", notice);
+  // What is wrong is said before anything is fetched.
+  const OpenModelOptions options = model_options(flags);
   const ChatModelOptions chat = chat_options(flags);
-  parse_dtype(flags.dtype);  // what is wrong is said before anything is fetched
-  if (!flags.data_dir.empty()) std::filesystem::create_directories(flags.data_dir);
+  parse_dtype(flags.dtype);
+  if (!flags.data_dir.empty()) make_folders(flags.data_dir);
 
   const auto state = std::make_shared<ServingState>();
   Router router;
@@ -324,7 +255,7 @@ void serve(const ServeFlags& flags) {
   });
   server.start();
   try {
-    bring_up(flags, chat, ports, *state, stop.token());
+    bring_up(flags, options, chat, ports, *state, stop.token());
     stop.wait();
   } catch (const Error& error) {
     if (error.code != ErrorCode::kCancelled || !stop.token().stop_requested()) throw;
@@ -361,11 +292,12 @@ void add_main_flags(CLI::App& command, ServeFlags& flags) {
       ->type_name("NAME");
   command
       .add_option("--max-model-len", flags.max_model_len,
-                  "Tokens of one conversation, prompt and answer (default: the model's, at most 4096)")
-      ->check(CLI::NonNegativeNumber);
+                  "Tokens of one conversation, prompt and answer: 8192, 8k, 8K, or auto for as many as there is room "
+                  "for (default: the model's, at most 4096)")
+      ->type_name("TOKENS");
   command.add_option("--max-num-seqs", flags.max_num_seqs, "Answers made at once")->check(CLI::NonNegativeNumber);
   command.add_option("--max-num-batched-tokens", flags.max_num_batched_tokens, "Tokens computed in one step")
-      ->check(CLI::NonNegativeNumber);
+      ->type_name("TOKENS");
   command.add_option("--threads", flags.threads, "Threads to compute with (default: all there are)")
       ->check(CLI::NonNegativeNumber);
 }
@@ -390,6 +322,10 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--dtype", flags.dtype, kDtypeHelp)->type_name("TYPE");
   command.add_option("--revision", flags.revision, kRevisionHelp)->type_name("REVISION");
   command.add_option("--kv-cache-dtype", flags.kv_dtype, kKvCacheDtypeHelp);
+  command
+      .add_option("--kv-cache-memory-bytes", flags.kv_memory,
+                  "Memory for what answers remember, as 2GiB (default: what they need, at most half of what is free)")
+      ->type_name("SIZE");
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");
   command

@@ -209,6 +209,10 @@ void add_show_command(CLI::App& app) {
   command->add_flag("--template", flags->chat_template, "Print its chat template and nothing else");
   command->add_flag("--metadata", flags->metadata, "Print what its files say, key by key");
   command->add_flag("--json", flags->json, "Print JSON");
+  command->footer(R"(Examples:
+  carronade show qwen2.5-coder-1.5b
+  carronade show ./model.gguf --metadata
+  carronade show smollm2-135m --template >template.jinja)");
   command->callback([flags] { show(*flags); });
 }
 

@@ -78,7 +78,7 @@ std::string conversation_to_text(const std::string& model, const std::vector<Cha
 
 std::vector<ChatMessage> conversation_from_text(std::string_view text) {
   try {
-    const Json json = parse_json_object(text);
+    const Json json = parse_json_object(text, "the file");
     const JsonFields fields(json);
     fields.require("messages");
     const Json& list = *fields.array("messages");
@@ -196,7 +196,7 @@ void Conversation::system(const std::string& argument) {
 void Conversation::save(const std::string& argument) {
   if (argument.empty()) throw Error(ErrorCode::kInvalidArgument, "/save needs a name; kept so far: " + saved_names());
   const std::filesystem::path file = conversation_file(argument);
-  if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path());
+  if (file.has_parent_path()) make_folders(file.parent_path());
   write_file_atomically(file, conversation_to_text(model_.name, request_.messages), 0600);
   fmt::print(stderr, "Kept in {}\n", file.string());
 }

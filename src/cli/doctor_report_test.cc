@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "backend/backend.h"
 #include "base/testing.h"
 
 namespace carronade {
@@ -49,6 +50,18 @@ TEST(Doctor, WhatIsWrongHasARemedy) {
   EXPECT_EQ(find(findings, "Memory").state, Finding::State::kWrong);
   EXPECT_NE(find(findings, "Memory").remedy.find("container"), std::string::npos);
   EXPECT_NE(find(findings, "Cores").remedy.find("--threads 2"), std::string::npos);
+}
+
+TEST(Doctor, AnInstructionSetThatIsNotHereIsWrong) {
+  for (const std::string name : {"avx2", "avx512", "neon", "pentium"}) {
+    const auto isas = available_isas();
+    const bool here = std::ranges::find(isas, name) != isas.end();
+    const Finding processor = find(judge_machine(good_machine(), name, 20e9), "Processor");
+    EXPECT_EQ(processor.state, here ? Finding::State::kGood : Finding::State::kWrong) << name;
+    if (here) continue;
+    for (const std::string& part : {std::string("CARRONADE_ISA"), name, isas.front()})
+      EXPECT_NE(processor.remedy.find(part), std::string::npos) << processor.remedy;
+  }
 }
 
 TEST(Doctor, FitsModelsByWeightsKeysAndBandwidth) {

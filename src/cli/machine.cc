@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "backend/cpu/thread_team.h"
-#include "engine/kv_budget.h"
+#include "base/memory.h"
 
 namespace carronade {
 
@@ -44,19 +44,6 @@ void read_processor(Machine& machine) {
   if (machine.processor.empty()) machine.processor = "a processor that does not say its name";
 }
 
-void read_memory(Machine& machine) {
-  std::ifstream info("/proc/meminfo");
-  for (std::string key; info >> key;) {
-    uint64_t kib = 0;
-    std::string rest;
-    info >> kib;
-    std::getline(info, rest);
-    if (key == "MemTotal:") machine.memory = kib * 1024;
-    if (key == "SwapTotal:") machine.swap = kib * 1024;
-  }
-  machine.memory_available = available_memory();
-}
-
 // "always [madvise] never": the one in brackets holds.
 std::string read_huge_pages() {
   std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -71,7 +58,10 @@ std::string read_huge_pages() {
 Machine read_machine() {
   Machine machine;
   read_processor(machine);
-  read_memory(machine);
+  const SystemMemory memory = read_system_memory();
+  machine.memory = memory.total;
+  machine.swap = memory.swap;
+  machine.memory_available = available_memory();
   machine.processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   machine.usable = cpu::usable_cpus();
   machine.limits = read_control_group();

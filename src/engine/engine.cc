@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "engine/engine_impl.h"
 #include "engine/kv_budget.h"
 

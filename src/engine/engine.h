@@ -18,6 +18,12 @@ namespace carronade {
 struct EngineMetrics;   // metrics.h
 struct EngineSnapshot;  // snapshot.h
 
+// As EngineOptions::max_model_len: as many as the KV cache holds, at most as many as the model was trained for.
+inline constexpr int kLongestThatFits = -1;
+
+// What EngineOptions::max_num_seqs is when it is left to be chosen, as many as a step's rows allow.
+inline constexpr int kDefaultSequences = 16;
+
 struct EngineOptions {
   int max_model_len = 0;           // positions of one sequence, prompt and answer; 0: the model's, capped at 4096
   int max_num_seqs = 0;            // sequences at once; 0: chosen

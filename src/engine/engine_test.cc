@@ -441,6 +441,15 @@ TEST(ChooseLimits, FillsInAndRefusesWithNumbers) {
   options = {};
   EXPECT_EQ(choose_limits(config, layout, 1ull << 30, options), static_cast<int>((1ull << 29) / block_bytes(layout)));
 
+  options = {};
+  options.max_model_len = kLongestThatFits;
+  choose_limits(config, layout, 64ull << 30, options);
+  EXPECT_EQ(options.max_model_len, config.context_length);
+  options = {};
+  options.max_model_len = kLongestThatFits;
+  EXPECT_EQ(choose_limits(config, layout, 1ull << 30, options), static_cast<int>((1ull << 29) / block_bytes(layout)));
+  EXPECT_EQ(options.max_model_len, static_cast<int>((1ull << 29) / block_bytes(layout)) * kBlockPositions);
+
   const auto refusal = [&](EngineOptions refused, uint64_t available = 64ull << 30) {
     try {
       choose_limits(config, layout, available, refused);
@@ -454,6 +463,9 @@ TEST(ChooseLimits, FillsInAndRefusesWithNumbers) {
   EXPECT_EQ(refusal(options), "max_model_len");
   options = {};
   EXPECT_EQ(refusal(options, 1 << 20), "max_model_len");
+  options.max_model_len = -2;
+  EXPECT_EQ(refusal(options), "max_model_len");
+  options.max_model_len = 0;
   options.kv_bytes = 1 << 20;
   EXPECT_EQ(refusal(options), "max_model_len");
   options = {};

@@ -1,17 +1,14 @@
 #include "engine/kv_budget.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string>
 
-#include "base/control_group.h"
 #include "base/error.h"
 
 namespace carronade {
 namespace {
 
 constexpr int kDefaultLength = 4096;
-constexpr int kDefaultSequences = 16;
 constexpr int kDefaultRows = 256;  // of a step: past this many rows a CPU's matrix kernels gain nothing
 
 // Activations, tables, buffers of sockets and texts: what a busy server takes beside weights and KV blocks.
@@ -25,20 +22,15 @@ void check_positive(const char* name, int64_t value) {
                 name);
 }
 
-}  // namespace
-
-uint64_t available_memory() {
-  uint64_t available = 0;
-  std::ifstream info("/proc/meminfo");
-  for (std::string key; info >> key;) {
-    uint64_t kib = 0;
-    std::string rest;
-    info >> kib;
-    std::getline(info, rest);
-    if (key == "MemAvailable:") available = kib * 1024;
-  }
-  return std::min(available, read_control_group().memory_left().value_or(available));
+// At least one block's, so that what is too little is refused with the numbers of it.
+int longest_that_fits(const ModelConfig& config, const KvLayout& layout, uint64_t available, uint64_t kv_bytes) {
+  const uint64_t budget = kv_bytes > 0 ? kv_bytes : available / 2;
+  if (budget == 0) return config.context_length;  // not known
+  const uint64_t positions = std::max<uint64_t>(1, budget / block_bytes(layout)) * kBlockPositions;
+  return static_cast<int>(std::min<uint64_t>(positions, static_cast<uint64_t>(config.context_length)));
 }
+
+}  // namespace
 
 uint64_t kv_bytes_within(const EngineOptions& options, uint64_t weight_bytes) {
   if (options.memory_bytes == 0) return options.kv_bytes;
@@ -55,6 +47,8 @@ uint64_t kv_bytes_within(const EngineOptions& options, uint64_t weight_bytes) {
 }
 
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {
+  if (options.max_model_len == kLongestThatFits)
+    options.max_model_len = longest_that_fits(config, layout, available, options.kv_bytes);
   check_positive("max_model_len", options.max_model_len);
   check_positive("max_num_seqs", options.max_num_seqs);
   check_positive("max_num_batched_tokens", options.max_num_batched_tokens);

@@ -132,6 +132,13 @@ TEST_F(KvDiskTest, KeepsToItsCapacityAndGivesUpWhatWasUsedLongestAgo) {
   EXPECT_EQ(open(one)->stats().blocks, 1u);
 }
 
+TEST_F(KvDiskTest, NobodyElseMayLookIntoTheFolder) {
+  fs::create_directories(folder());
+  fs::permissions(folder(), fs::perms(0755));
+  save(*open(), 1);
+  EXPECT_EQ(fs::status(folder()).permissions(), fs::perms::owner_all);
+}
+
 TEST_F(KvDiskTest, LeavesStrangersFilesAlone) {
   fs::create_directories(folder());
   std::ofstream(folder() / "letter.txt") << "mine";

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "hub/fetch.h"
 #include "hub/names.h"
 #include "hub/part_file.h"
@@ -74,7 +75,7 @@ class ScratchDirectory {
   const std::filesystem::path& path() const { return path_; }
   void clear() {
     remove();
-    std::filesystem::create_directories(path_ / "tmp");
+    make_folders(path_ / "tmp");
   }
 
  private:

@@ -52,7 +52,7 @@ void hash_range(int fd, const std::filesystem::path& path, uint64_t begin, uint6
 }  // namespace
 
 PartFile::PartFile(std::filesystem::path target) : target_(std::move(target)), part_(target_.string() + ".part") {
-  std::filesystem::create_directories(target_.parent_path());
+  make_folders(target_.parent_path());
   fd_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
   if (fd_ < 0) throw_errno("create", part_);
   struct stat status {};

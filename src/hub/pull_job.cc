@@ -253,7 +253,7 @@ void PullJob::expect(Plan& plan) const {
 }
 
 InstalledModel PullJob::fetch(const Plan& plan) {
-  std::filesystem::create_directories(directory_);
+  make_folders(directory_);
   check_space(plan);
   const auto total = plan.total();
   sink_.message(fmt::format("fetching {}{} from {}", reference_.name,

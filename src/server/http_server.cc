@@ -124,11 +124,16 @@ struct HttpServer::Impl {
   }
 
   // Waits until every connection and every answer has ended.
-  bool wait_for_end(std::chrono::milliseconds time) {
+  bool wait_for_end(std::chrono::steady_clock::time_point deadline) {
+    return wait_for([this] { return context->sessions.empty() && context->exchanges == 0; }, deadline);
+  }
+
+  // `done` is called under the context's mutex. False when it was too late.
+  template <typename Done>
+  bool wait_for(const Done& done, std::chrono::steady_clock::time_point deadline) {
     std::unique_lock lock(context->mutex);
-    const auto deadline = std::chrono::steady_clock::now() + time;
     // Exchanges may end a moment after their connections, without a notice.
-    while (!context->sessions.empty() || context->exchanges > 0) {
+    while (!done()) {
       const auto now = std::chrono::steady_clock::now();
       if (now >= deadline) return false;
       context->changed.wait_until(lock, std::min(deadline, now + std::chrono::milliseconds(5)));
@@ -196,6 +201,9 @@ void HttpServer::start() {
 bool HttpServer::stop(std::chrono::milliseconds grace, std::chrono::milliseconds patience) {
   if (impl_->stopped) return true;
   impl_->stopped = true;
+  impl_->context->draining = true;
+  const auto end = std::chrono::steady_clock::now() + grace;
+  const bool idle = impl_->threads.empty() || impl_->wait_for([&] { return impl_->context->exchanges == 0; }, end);
   impl_->context->stopping = true;
   for (auto& listener : impl_->listeners) {
     asio::post(listener->acceptor.get_executor(), [&listener = *listener] {
@@ -206,10 +214,10 @@ bool HttpServer::stop(std::chrono::milliseconds grace, std::chrono::milliseconds
   }
   if (impl_->threads.empty()) return true;
   impl_->tell_sessions([](HttpSession& session) { session.close_when_done(); });
-  if (grace.count() > 0 && impl_->wait_for_end(grace)) return true;
+  if (idle && impl_->wait_for_end(end)) return true;  // of requests that have come by half
   impl_->context->aborting = true;
   impl_->tell_sessions([](HttpSession& session) { session.abort_answer(); });
-  return impl_->wait_for_end(patience);
+  return impl_->wait_for_end(std::chrono::steady_clock::now() + patience);
 }
 
 void HttpServer::on_signal(std::function<void(int)> callback) {

@@ -20,7 +20,11 @@ struct HttpLimits {
   std::chrono::seconds idle_time{75};    // between requests of a connection
   std::chrono::seconds header_time{15};  // from a request's first byte to its headers' last
   std::chrono::seconds body_time{60};
-  std::chrono::seconds write_time{60};        // without a byte being taken by the client
+  std::chrono::seconds write_time{60};  // without a byte being taken by the client
+  // What is read of a request that was answered before it had come whole. Four bodies: most clients look for an answer
+  // only when they have sent all.
+  size_t linger_bytes = 64 << 20;
+  std::chrono::seconds linger_time{10};
   std::chrono::seconds stream_heartbeat{15};  // a comment in silent event streams, so that nothing between cuts them
 };
 
@@ -44,9 +48,10 @@ class HttpServer {
   uint16_t listen(const ListenOptions& options);
   void start();
 
-  // Takes no more connections, closes the idle ones, lets running answers end for `grace`, then tells them to
-  // (AbortReason::kShutdown) and waits until they have written their end, at most `patience` longer. False if some had
-  // not.
+  // Lets running answers end for `grace`; meanwhile requests are still taken, one a connection, so that whoever asks
+  // hears from the handlers that the server is ending. Then takes no more connections, closes the idle ones, tells
+  // answers that still run to end (AbortReason::kShutdown) and waits until they have, at most `patience` longer. False
+  // if some had not.
   bool stop(std::chrono::milliseconds grace, std::chrono::milliseconds patience = std::chrono::seconds(10));
 
   // `callback` runs on an I/O thread for each SIGINT or SIGTERM from now on.

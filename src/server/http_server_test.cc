@@ -43,12 +43,17 @@ class Client {
     fd_ = -1;
   }
   Client& send(std::string_view bytes) {
+    send_all(bytes);  // or refused on the way; the answer tells
+    return *this;
+  }
+  // False when the connection ended before all was sent.
+  bool send_all(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t size = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (size <= 0) break;  // refused on the way; the answer tells
+      if (size <= 0) return false;
       bytes.remove_prefix(static_cast<size_t>(size));
     }
-    return *this;
+    return true;
   }
   // Reads until `part` has come; false when the connection ended before (or ten seconds have passed).
   bool read_until(std::string_view part) {
@@ -224,6 +229,52 @@ TEST_F(HttpServerTest, StopWaitsForAnswersWithinTheGrace) {
   generator_->allow(9);
   EXPECT_NE(client.read_to_end().find("\"finish_reason\":\"stop\""), std::string::npos);
   stopping.join();
+}
+
+TEST_F(HttpServerTest, SaysThatItEndsAsLongAsAnswersRun) {
+  start_ready("Yes<|im_end|>", false);
+  Client streaming(api_), kept(api_);
+  kept.send(get("/health"));
+  EXPECT_EQ(status_of(kept.read_answer()), 200);
+  streaming.send(post(kStream));
+  ASSERT_TRUE(streaming.read_until("assistant"));
+  state_->draining();
+  std::thread stopping([&] { EXPECT_TRUE(server_->stop(std::chrono::seconds(60))); });
+  // Until stop() has begun, a connection is kept for the next request; afterwards, closed behind the answer.
+  while (kept.send(get("/health")).read_answer().find("Connection: close") == std::string::npos) {
+  }
+  for (const uint16_t port : {api_, page_}) {
+    const std::string health = ask(port, get("/health"));
+    EXPECT_EQ(status_of(health), 503);
+    EXPECT_NE(health.find("shutting down"), std::string::npos) << health;
+    EXPECT_EQ(status_of(ask(port, post(kChat))), 503);
+  }
+  generator_->allow(9);
+  EXPECT_NE(streaming.read_to_end().find("\"finish_reason\":\"stop\""), std::string::npos);
+  stopping.join();
+  EXPECT_THROW(Client{api_}, std::runtime_error);
+}
+
+// A client that sends all before it looks for an answer, as Python's urllib does, must be able to.
+TEST_F(HttpServerTest, ReadsOnPastARefusalSoThatItCanBeRead) {
+  start_ready();
+  const std::string large(8 << 20, ' '), too_large(32 << 20, ' ');
+  for (const auto& [status, request] :
+       {std::pair{413, post(too_large)}, std::pair{415, post(large, "Content-Type: text/plain\r\n")}}) {
+    Client client(api_);
+    EXPECT_TRUE(client.send_all(request));
+    const std::string answer = client.read_to_end();
+    EXPECT_EQ(status_of(answer), status);
+    EXPECT_FALSE(body_of(answer)["error"]["message"].empty());
+  }
+}
+
+TEST_F(HttpServerTest, ReadsOnWithinLimits) {
+  HttpLimits limits;
+  limits.body_bytes = 10'000;
+  limits.linger_bytes = 1 << 20;
+  start_ready("Yes<|im_end|>", true, limits);
+  EXPECT_FALSE(Client(api_).send_all(post(std::string(64 << 20, ' '))));
 }
 
 TEST_F(HttpServerTest, UnknownPathsAndMethodsAreErrorsOfTheDialect) {

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
@@ -282,7 +283,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       }
       request.body = std::move(parser.get().body());
     }
-    if (context_->stopping) framing.keep_alive = false;
+    if (context_->draining) framing.keep_alive = false;
     co_return co_await answer(request, route, std::move(refusal), framing);
   }
 
@@ -336,7 +337,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     // The exchange is dropped by on_end() at the latest, which also makes this harmless.
     exchange_ = std::make_shared<SessionExchange>(context_, stream_.get_executor(), request.id, framing,
                                                   [this] { timer_.cancel(); });
-    const auto exchange = exchange_;
+    auto exchange = exchange_;
     if (context_->aborting) exchange->abort(AbortReason::kShutdown);
     if (refusal) {
       exchange->respond(std::move(*refusal));
@@ -349,8 +350,10 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     stop_watching();
     exchange->detach();
     exchange_.reset();
-    if (written && !exchange->keep_alive()) co_await linger();
-    co_return written && exchange->keep_alive();
+    const bool more = written && exchange->keep_alive();
+    exchange.reset();  // it is answered, whatever the client does from here on
+    if (written && !more) co_await linger();
+    co_return more;
   }
 
   void measure(const Route* route, std::string_view method, int status, std::chrono::steady_clock::time_point started) {
@@ -449,14 +452,16 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     if (!failed) co_await linger();
   }
 
-  // Closing while the client still sends would discard the answer before it is read: end our side, and read on a
-  // little.
+  // Closing while the client still sends would discard the answer before it is read: end our side, and read on within
+  // limits.
   asio::awaitable<void> linger() {
     error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-    stream_.expires_after(std::chrono::seconds(1));
-    std::array<char, 4096> scrap;
-    for (size_t total = 0; total < (4u << 20);) {
+    const auto end = std::chrono::steady_clock::now() + context_->limits.linger_time;
+    std::vector<char> scrap(64 << 10);
+    for (size_t total = 0; total < context_->limits.linger_bytes;) {
+      // Who sends no more has either read the answer or gone.
+      stream_.expires_at(std::min(end, std::chrono::steady_clock::now() + std::chrono::seconds(1)));
       auto [error, size] = co_await stream_.async_read_some(asio::buffer(scrap), kAwait);
       if (error) co_return;
       total += size;

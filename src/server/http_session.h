@@ -24,6 +24,7 @@ struct ServerContext {
   boost::asio::io_context io;
   const Router& router;
   const HttpLimits limits;
+  std::atomic<bool> draining{false};  // each connection is closed behind its next answer
   std::atomic<bool> stopping{false};  // no further requests
   std::atomic<bool> aborting{false};  // and what still comes is told to end at once
   std::atomic<int> exchanges{0};      // that some handler still holds

@@ -85,6 +85,12 @@ def test_doctor_ends_soon_where_hubs_do_not_answer():
     assert last["state"] == "warning" and "HF_ENDPOINT" in last["remedy"]
 
 
+def test_doctor_refuses_an_instruction_set_that_is_not_here():
+    done = carronade("doctor", "--offline", CARRONADE_ISA="pentium")
+    assert done.returncode == 1
+    assert "CARRONADE_ISA asks for pentium" in done.stdout
+
+
 def test_doctor_names_the_remedy_of_what_is_wrong(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -128,6 +128,7 @@ def test_a_conversation_is_saved_and_loaded(home):
     say(terminal, "Hello there.\r", "\r\n")
     assert "Kept in" in say(terminal, "/save first\r", "Kept in")
     end(terminal)
+    assert (home / "conversations" / "first.json").stat().st_mode & 0o077 == 0
     messages = kept(home, "first")
     assert [message["role"] for message in messages] == ["system", "user", "assistant"]
     assert messages[1]["content"] == "Hello there." and messages[2]["content"]

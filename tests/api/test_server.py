@@ -140,8 +140,8 @@ def test_a_key_is_asked_for_everywhere_but_health():
 
 
 def test_flags_as_vllm_writes_them():
-    with Server("--max_model_len=512", "--gpu-memory-utilization 0.9", "--dtype", "auto", "--trust-remote-code", "--enforce_eager") as server:
-        assert client_of(server).models.list().data[0].max_model_len == 512
+    with Server("--max_model_len=0.5k", "-tp", "1", "--gpu-memory-utilization 0.9", "--dtype", "auto", "--trust-remote-code", "--enforce_eager") as server:
+        assert client_of(server).models.list().data[0].max_model_len == 500
         log = "".join(server.log)
         assert "--gpu-memory-utilization has no effect" in log and "--trust-remote-code has no effect" in log
         assert "--dtype has no effect" not in log

@@ -3,12 +3,10 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <string>
 #include <system_error>
 #include <utility>
 
+#include "base/control_group.h"
 #include "base/error.h"
 
 namespace carronade::cpu {
@@ -29,15 +27,6 @@ inline void relax() {
 #endif
 }
 
-// cgroup v2: "max 100000" or "150000 100000" (microseconds of CPU a period). 0 when there is no limit.
-int cgroup_cpus() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::max(1, static_cast<int>(std::atof(quota.c_str()) / period + 0.5));
-}
-
 }  // namespace
 
 int usable_cpus() {
@@ -46,7 +35,7 @@ int usable_cpus() {
   int count = 0;
   if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
   if (count <= 0) count = static_cast<int>(std::thread::hardware_concurrency());
-  if (const int quota = cgroup_cpus(); quota > 0) count = std::min(count, quota);
+  if (const auto limit = read_control_group().processors) count = std::min(count, static_cast<int>(*limit + 0.5));
   return std::max(1, count);
 }
 

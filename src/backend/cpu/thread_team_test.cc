@@ -2,10 +2,16 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <numeric>
 #include <stdexcept>
+
+#include "base/error.h"
 
 namespace carronade::cpu {
 namespace {
@@ -70,6 +76,30 @@ TEST(ThreadTeam, AnIdleTeamSleeps) {
   const double before = cpu_time();
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_LT(cpu_time() - before, 0.05);
+}
+
+// Little address space is left, and that is what threads' stacks take. Ends the process.
+void start_more_threads_than_there_is_room_for() {
+  long pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t room = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (64u << 20);
+  const rlimit limit{room, room};
+  ::setrlimit(RLIMIT_AS, &limit);
+  try {
+    const ThreadTeam team(1000);
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    std::exit(error.code == ErrorCode::kUnavailable ? 7 : 1);
+  }
+}
+
+TEST(ThreadTeamDeathTest, SaysHowManyThreadsCouldBeStarted) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer takes the address space for itself";
+#endif
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(start_more_threads_than_there_is_room_for(), testing::ExitedWithCode(7),
+              "only [0-9]+ of 1000 threads could be started");
 }
 
 TEST(ThreadTeam, ThereIsAtLeastOneCpu) { EXPECT_GE(usable_cpus(), 1); }
