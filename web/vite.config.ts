@@ -22,11 +22,17 @@ export default defineConfig(({ mode }) => ({
     // The page's Content-Security-Policy allows fonts and scripts from its own origin only: nothing becomes a data: URL.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // Swagger UI, loaded by the API's page alone.
+    chunkSizeWarningLimit: 1500,
+    rollupOptions: { input: ['index.html', 'docs.html'] },
   },
   server: {
     // `npm run dev` beside a running `carronade serve`.
     proxy: Object.fromEntries(
-      ['/v1', '/health'].map((path) => [path, process.env['CARRONADE_URL'] ?? 'http://127.0.0.1:8000']),
+      ['/v1', '/health', '/openapi.json', '/tokenize', '/detokenize'].map((path) => [
+        path,
+        process.env['CARRONADE_URL'] ?? 'http://127.0.0.1:8000',
+      ]),
     ),
   },
   // Svelte's runes need its browser build when stores are tested.

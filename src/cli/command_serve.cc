@@ -48,7 +48,7 @@ struct ServeFlags {
   int max_num_seqs = 0, threads = 0;
   double shutdown_timeout = 5.0;
   bool prefix_cache = true;
-  std::string kv_disk = "0";
+  std::string kv_disk = "0", memory_budget = "0";
   std::string speculative_config;
   std::vector<std::string> lora_modules;
   std::unique_ptr<VllmFlagNotices> vllm;
@@ -125,6 +125,13 @@ void print_addresses(const ServeFlags& flags, const Ports& ports) {
   if (ports.page) fmt::print(stderr, "Chat       http://{}:{}\n", host, *ports.page);
 }
 
+// 34560 → "34,560"
+std::string grouped(int number) {
+  std::string text = std::to_string(number);
+  for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<size_t>(at), 1, ',');
+  return text;
+}
+
 void print_model(const LoadedModel& model) {
   const Engine& engine = *model.engine;
   const EngineOptions& options = engine.options();
@@ -132,9 +139,11 @@ void print_model(const LoadedModel& model) {
   const DeviceInfo& device = engine.device();
   fmt::print(stderr, "Model      {} ({}, context {} of {} tokens)\n", model.name, engine.model_config().architecture,
              options.max_model_len, engine.model_config().context_length);
-  fmt::print(stderr, "Memory     {} of weights, up to {} of KV cache ({} tokens, {} answers at once)\n",
-             format_bytes(engine.weight_bytes()), format_bytes(options.kv_bytes), stats.blocks_total * kBlockPositions,
-             options.max_num_seqs);
+  const int users = std::min(stats.blocks_total * kBlockPositions / options.max_model_len, options.max_num_seqs);
+  const int tokens = stats.blocks_total * kBlockPositions;
+  fmt::print(stderr, "Memory     weights {} · KV {} = {} tokens · {} user{} of {}\n",
+             format_bytes(engine.weight_bytes()), format_bytes(options.kv_bytes), grouped(tokens), users,
+             users == 1 ? "" : "s", grouped(options.max_model_len));
   fmt::print(stderr, "Processor  {} {}, {} thread{}\n", device.name, device.variant, device.threads,
              device.threads == 1 ? "" : "s");
 }
@@ -168,6 +177,7 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.kv_bytes = parse_size(flags.kv_memory, "--kv-cache-memory-bytes");
   options.load.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
   options.load.engine.prefix_cache = flags.prefix_cache;
+  options.load.engine.memory_bytes = parse_size(flags.memory_budget, "--memory-budget");
   options.load.engine.kv_disk_bytes = parse_size(flags.kv_disk, "--kv-disk");
   options.load.engine.kv_disk_directory =
       (flags.data_dir.empty() ? default_data_dir() : std::filesystem::path(flags.data_dir)) / "kv";
@@ -243,6 +253,7 @@ void serve(const ServeFlags& flags) {
   Router router;
   add_openai_routes(router, state);
   add_operator_routes(router, state, CARRONADE_VERSION);
+  add_docs_routes(router, CARRONADE_VERSION);
   add_web_routes(router);
   HttpServer server(router, flags.api_key);
   const Ports ports = listen(server, flags);
@@ -328,6 +339,11 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
       ->type_name("SIZE");
   command.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", flags.prefix_cache,
                    "Keep what prompts have in common (default on)");
+  command
+      .add_option("--memory-budget", flags.memory_budget,
+                  "For weights, KV cache and working memory together, all that the model may take (4GiB); without it "
+                  "the KV cache takes what --max-num-seqs and --max-model-len need, at most half of the free memory")
+      ->type_name("SIZE");
   command
       .add_option("--kv-disk", flags.kv_disk,
                   "Keep what conversations were read into on disk, so that they go on quickly after a restart: at most "

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+
+#include "api/openapi.h"
 
 namespace carronade {
 
@@ -37,8 +40,7 @@ bool accepts_gzip(std::string_view accept_encoding) {
   return weight == std::string::npos || entry.find_first_of("123456789", weight) != std::string::npos;
 }
 
-void serve_asset(const HttpRequest& request, Exchange& exchange) {
-  const WebAsset* asset = asset_for(request.path);
+void serve_asset(const HttpRequest& request, const WebAsset* asset, Exchange& exchange) {
   if (!asset) return exchange.respond(error_response(404, "there is nothing at " + request.path.substr(0, 200)));
   HttpResponse response;
   // Vite puts a hash of the content into the names below /assets/, so those never change.
@@ -64,10 +66,39 @@ void serve_asset(const HttpRequest& request, Exchange& exchange) {
 void add_web_routes(Router& router) {
   router.add({.method = "GET",
               .path = "/*",
-              .handler = [](const HttpRequest& request,
-                            const std::shared_ptr<Exchange>& exchange) { serve_asset(request, *exchange); },
+              .handler =
+                  [](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                    serve_asset(request, asset_for(request.path), *exchange);
+                  },
               .on_api = false,
               .needs_key = false});
+}
+
+void add_docs_routes(Router& router, std::string version) {
+  router.add({.method = "GET",
+              .path = "/openapi.json",
+              .handler = [document = openapi_document(version)](const HttpRequest&,
+                                                                const std::shared_ptr<Exchange>& exchange) {
+                exchange->respond(json_response(200, document));
+              }});
+  router.add({.method = "GET",
+              .path = "/docs",
+              .handler =
+                  [](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                    serve_asset(request, find_asset("/docs.html"), *exchange);
+                  },
+              .needs_key = false});
+  // What that page is made of; the page's own listener has it anyhow.
+  for (const char* path : {"/assets/*", "/favicon.svg"}) {
+    router.add({.method = "GET",
+                .path = path,
+                .handler =
+                    [](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
+                      serve_asset(request, find_asset(request.path), *exchange);
+                    },
+                .on_page = false,
+                .needs_key = false});
+  }
 }
 
 }  // namespace carronade

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "server/router.h"
@@ -22,5 +23,8 @@ std::span<const WebAsset> web_assets();
 // GET of everything that no other route has, on the page's listener. No key: these are the program's own files, equal
 // for everyone.
 void add_web_routes(Router& router);
+
+// /openapi.json behind the key, and /docs, the page that shows it and tries its calls, on both listeners.
+void add_docs_routes(Router& router, std::string version);
 
 }  // namespace carronade

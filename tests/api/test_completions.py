@@ -93,3 +93,11 @@ def test_tokens_there_and_back(server):
     with pytest.raises(urllib.error.HTTPError) as refused:
         post(server, "/detokenize", {"tokens": [10**9]})
     assert refused.value.code == 400
+
+
+def test_the_api_describes_itself(server):
+    with urllib.request.urlopen(f"{server.url}/openapi.json") as reply:
+        document = json.load(reply)
+    assert document["openapi"] == "3.1.0" and "/v1/completions" in document["paths"]
+    with urllib.request.urlopen(f"{server.url}/docs") as reply:
+        assert reply.headers["Content-Type"].startswith("text/html") and b"docs" in reply.read()

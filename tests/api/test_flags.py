@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from server import BINARY, MODEL, PATIENCE, environment
+from server import BINARY, MODEL, PATIENCE, Server, client_of, environment
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -51,3 +51,15 @@ def test_a_commands_help_shows_its_own_examples(command):
     text = run(command, "--help").stdout
     examples = [line for line in text.split("Example", 1)[1].splitlines() if "carronade " in line and line.startswith("  ")]
     assert examples and all(f"carronade {command}" in line for line in examples), text
+
+
+def test_a_memory_budget_is_kept():
+    budget = 420_000_000
+    with Server("--memory-budget", "420MB", "--max-model-len", "2048", page=False) as running:
+        weights, kv = running.wait_for(r"Memory +weights (\S+ \S+) · KV (\S+ \S+) = [\d,]+ tokens · \d+ users? of 2,048").groups()
+        assert weights.endswith("MB") and kv.endswith("MB")
+        client = client_of(running)
+        for number in range(4):
+            client.completions.create(model="tiny", prompt=[(number * 7919 + i * 31) % 40_000 + 20 for i in range(1500)], max_tokens=2)
+        peak = next(int(line.split()[1]) * 1024 for line in open(f"/proc/{running.process.pid}/status") if line.startswith("VmHWM"))
+    assert peak < budget, f"{peak / 1e6:.0f} MB"
