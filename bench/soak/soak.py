@@ -36,7 +36,7 @@ WORDS = ("time year people way day man thing woman life child world school state
          "company system program question work government number night point home water room mother area money story fact month lot right").split()
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE = 300  # seconds for an answer, when many wait
+PATIENCE = 900  # seconds for an answer, when many wait and the machine has other work
 
 
 @dataclasses.dataclass
