@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Everything a reviewer should not have to say: formatting, clang-tidy, the rooms' borders, the page's linters.
-#   scripts/lint.sh [--no-tidy]
+#   scripts/lint.sh [--no-tidy | --tidy-minutes N]     N: see scripts/tidy.py
 set -uo pipefail
+tidy_limit=()
+[ "${1:-}" != --tidy-minutes ] || tidy_limit=(--minutes "$2")
 cd "$(dirname "$0")/.."
 source scripts/env.sh
 failed=0
@@ -16,7 +18,7 @@ web() { scripts/web.sh run lint && scripts/web.sh run check; }
 # A file whose text, headers and settings were clean before is not looked at again.
 tidy() {
   [ -e build/release/compile_commands.json ] || cmake --preset release >/dev/null || return 1
-  python3 scripts/tidy.py build/release
+  python3 scripts/tidy.py build/release ${tidy_limit[@]+"${tidy_limit[@]}"}
 }
 
 step format format

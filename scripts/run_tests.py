@@ -84,8 +84,8 @@ def sanitizers(tally: Tally) -> None:
 
 def threads(tally: Tally) -> None:
     """the rooms with threads under ThreadSanitizer"""
-    build("tsan", "engine_test", "backend_test", "server_test")
-    ctest(tally, "tsan", "-R", r"^(engine|server)\.|ThreadTeam", "-E", "RealWeights")
+    build("tsan", "backend_test", "engine_test", "hub_test", "chat_test", "server_test")
+    ctest(tally, "tsan", "-R", r"^(engine|chat|server)\.|ThreadTeam|ModelPool", "-E", "RealWeights")
 
 
 def models(tally: Tally) -> None:

@@ -23,13 +23,13 @@ TEST(MappedFile, ShowsTheBytesOfTheFile) {
 
 TEST(MappedFile, AnEmptyFileHasNoBytes) {
   const TemporaryDirectory directory;
-  std::ofstream(directory.path() / "a");
+  write_file_atomically(directory.path() / "a", "");
   EXPECT_TRUE(MappedFile(directory.path() / "a").bytes().empty());
 }
 
 TEST(MappedFile, AMissingFileIsNamedInTheError) {
   try {
-    MappedFile("/nowhere/model.gguf");
+    const MappedFile file("/nowhere/model.gguf");
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code, ErrorCode::kNotFound);

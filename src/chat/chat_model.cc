@@ -18,7 +18,8 @@ class EngineGenerator : public TokenGenerator {
 
 }  // namespace
 
-std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> loaded, const ChatModelOptions& options) {
+std::shared_ptr<const ChatModel> make_chat_model(const std::shared_ptr<LoadedModel>& loaded,
+                                                 const ChatModelOptions& options) {
   auto model = std::make_shared<ChatModel>();
   model->name = loaded->name;
   model->generator = std::make_shared<EngineGenerator>(loaded);

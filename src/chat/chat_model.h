@@ -60,7 +60,7 @@ struct ChatModelOptions {
 };
 
 // Keeps `loaded` alive for as long as the result lives.
-std::shared_ptr<const ChatModel> make_chat_model(std::shared_ptr<LoadedModel> loaded,
+std::shared_ptr<const ChatModel> make_chat_model(const std::shared_ptr<LoadedModel>& loaded,
                                                  const ChatModelOptions& options = {});
 
 // Fills in what follows from tokenizer and template (`thought`, `special_spellings`).

@@ -146,7 +146,7 @@ Prompt chat_prompt(const ChatModel& model, const ChatRequest& request) {
 
 }  // namespace
 
-PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, const ChatRequest& request)
+PreparedGeneration::PreparedGeneration(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request)
     : PreparedGeneration(model, chat_prompt(*model, request), request, "messages") {}
 
 PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt,

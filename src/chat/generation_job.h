@@ -85,7 +85,7 @@ class PreparedGeneration {
  public:
   // Builds a conversation's prompt. Throws Error{kInvalidArgument} for what the request got wrong (a prompt that does
   // not fit says how long it is, the limit and the remedy).
-  PreparedGeneration(std::shared_ptr<const ChatModel> model, const ChatRequest& request);
+  PreparedGeneration(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request);
   // The same for a prompt that is there already; `param` is the request's field that it came from, for errors.
   PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt, const GenerationOptions& options,
                      const std::string& param);
