@@ -41,7 +41,7 @@ ChatMessage read_message(const Json& json, const std::string& path) {
   const JsonFields fields(json, path);
   for (const auto& [name, value] : json.items()) {
     if (std::ranges::find(kKnown, std::string_view(name)) == kKnown.end() && !value.is_null()) {
-      throw Error(ErrorCode::kInvalidArgument, "unknown field " + path + name, path + name);
+      throw Error(ErrorCode::kInvalidArgument, "unknown field " + path + shown_name(name), path + shown_name(name));
     }
   }
   for (const char* name : {"tool_calls", "audio"}) {

@@ -46,7 +46,7 @@ class CompletionEncoder : public AnswerEncoder {
     std::string text;
     std::vector<TokenDetail> details;
     ChatFinished finished;
-    size_t sent = 0;         // bytes of text in frames before
+    size_t sent = 0;         // characters of text in frames before
     bool has_begun = false;  // a frame was sent
   };
   const EchoedPrompt& prompt_of(int answer) const;

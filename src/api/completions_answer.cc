@@ -6,6 +6,15 @@
 
 namespace carronade {
 
+namespace {
+
+// Clients count characters, not bytes; a token may hold a part of one.
+size_t characters(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(text, [](char byte) { return (byte & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
 CompletionEncoder::CompletionEncoder(const CompletionCall& call, AnswerHead head, std::vector<EchoedPrompt> prompts)
     : reply_(call.reply),
       echo_(call.echo),
@@ -23,14 +32,14 @@ const CompletionEncoder::EchoedPrompt& CompletionEncoder::prompt_of(int answer) 
   return prompts_[static_cast<size_t>(answer / reply_.n)];
 }
 
-// Lists beside each other, one place a token. `offset`: of the first token in the answer's text, in bytes.
+// Lists beside each other, one place a token. `offset`: of the first token in the text, in characters.
 Json CompletionEncoder::logprobs_json(const std::vector<TokenDetail>& details, size_t offset) const {
   if (!logprobs_) return nullptr;
   Json offsets = Json::array(), logprobs = Json::array(), tokens = Json::array(), tops = Json::array();
   for (const TokenDetail& detail : details) {
     const bool is_rated = detail.rank > 0;
     offsets.push_back(offset);
-    offset += detail.bytes.size();
+    offset += characters(detail.bytes);
     tokens.push_back(token_text(detail, reply_.tokens_as_ids));
     logprobs.push_back(is_rated ? Json(detail.logprob) : Json(nullptr));
     Json top = Json::object();
@@ -60,12 +69,12 @@ std::string CompletionEncoder::text_frame(int answer, std::string text, const st
                                           int completion_tokens) {
   Answer& own = answers_[static_cast<size_t>(answer)];
   if (echo_ && !std::exchange(own.has_begun, true)) {
-    own.sent += prompt_of(answer).text.size();
+    own.sent += characters(prompt_of(answer).text);
     text.insert(0, prompt_of(answer).text);
   }
   if (text.empty()) return {};
   Json json = chunk(answer, text, logprobs_json(tokens, own.sent), nullptr);
-  for (const TokenDetail& token : tokens) own.sent += token.bytes.size();
+  for (const TokenDetail& token : tokens) own.sent += characters(token.bytes);
   if (reply_.continuous_usage) {
     json["usage"] = usage_json({static_cast<int>(prompt_of(answer).tokens.size()), 0, completion_tokens, 0});
   }

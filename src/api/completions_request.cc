@@ -38,10 +38,14 @@ TextPrompt read_prompt(const JsonFields& fields, const Json& value) {
   return prompt;
 }
 
-std::vector<TextPrompt> read_prompts(const JsonFields& fields) {
+std::vector<TextPrompt> read_prompts(const JsonFields& fields, int n) {
   const Json& value = fields.require("prompt");
   if (!value.is_array() || (!value.empty() && value[0].is_number())) return {read_prompt(fields, value)};
   if (value.empty()) fields.fail("prompt", "must not be empty");
+  // Before anything is made of them: a small body can ask for millions.
+  if (value.size() * static_cast<size_t>(n) > kMostAnswers)
+    fields.fail("prompt", "and n must ask for at most " + std::to_string(kMostAnswers) + " answers together");
+  if (value.size() > 1 && fields.find("suffix")) fields.fail("suffix", "goes with one prompt");
   std::vector<TextPrompt> prompts;
   for (const Json& one : value) prompts.push_back(read_prompt(fields, one));
   return prompts;
@@ -58,9 +62,7 @@ CompletionCall parse_completion(std::string_view body) {
   call.reply = read_reply_options(fields);
   call.options = read_generation_options(fields);
   call.options.plain = true;
-  call.prompts = read_prompts(fields);
-  if (call.prompts.size() * static_cast<size_t>(call.reply.n) > kMostAnswers)
-    fields.fail("prompt", "and n must ask for at most " + std::to_string(kMostAnswers) + " answers together");
+  call.prompts = read_prompts(fields, call.reply.n);
   call.echo = fields.boolean("echo").value_or(false);
   if (call.echo && fields.find("suffix")) fields.fail("echo", "does not go with suffix");
 

@@ -67,6 +67,7 @@ TEST(CompletionRequest, NamesTheFieldThatIsWrong) {
   EXPECT_EQ(refused(R"("prompt":"x","echo":true,"suffix":"y")"), "echo");
   EXPECT_EQ(refused(R"("prompt":"x","echo":true,"logprobs":1,"stream":true)"), "echo");
   EXPECT_EQ(refused(R"("prompt":"x","messages":[])"), "messages");
+  EXPECT_EQ(refused(R"("prompt":["x","y"],"suffix":"z")"), "suffix");
   EXPECT_EQ(refused(R"("prompt":["1","2","3","4","5"],"n":128)"), "prompt");
 }
 

@@ -138,7 +138,14 @@ std::string json_kind(const Json& value) {
   return article(value.type_name());
 }
 
+std::string shown_name(std::string_view name) {
+  constexpr size_t kMost = 100;
+  return name.size() <= kMost ? std::string(name) : std::string(name.substr(0, kMost)) + "…";
+}
+
 std::string_view nearest_spelling(std::string_view word, const std::vector<std::string_view>& candidates) {
+  constexpr size_t kLongest = 64;  // what is longer was not meant as any of them
+  if (word.size() > kLongest) return {};
   std::string_view best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string_view candidate : candidates) {

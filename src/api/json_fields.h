@@ -47,6 +47,9 @@ class JsonFields {
 // "a string", "a number", … of a value, for messages.
 std::string json_kind(const Json& value);
 
+// A name that came over the wire, cut to what a message can hold.
+std::string shown_name(std::string_view name);
+
 // The candidate whose spelling is nearest, when it is near enough to be meant (edit distance at most a third of the
 // word, at least 2).
 std::string_view nearest_spelling(std::string_view word, const std::vector<std::string_view>& candidates);

@@ -27,6 +27,8 @@ TEST(NearestSpelling, FindsWhatWasMeantOrNothing) {
   EXPECT_EQ(nearest_spelling("temprature", {"top_p", "temperature"}), "temperature");
   EXPECT_EQ(nearest_spelling("zzz", {"top_p", "temperature"}), "");
   EXPECT_EQ(nearest_spelling("", {}), "");
+  EXPECT_EQ(nearest_spelling(std::string(1 << 20, 't'), {"top_p"}), "");  // at once
+  EXPECT_LT(shown_name(std::string(1 << 20, 't')).size(), 200u);
 }
 
 }  // namespace

@@ -92,9 +92,10 @@ void check_fields(const std::vector<FieldRule>& rules, const Json& body) {
       std::vector<std::string_view> names;
       for (const auto& known : rules) names.push_back(known.name);
       const std::string_view near = nearest_spelling(name, names);
-      throw Error(
-          ErrorCode::kInvalidArgument,
-          "unknown field " + name + (near.empty() ? std::string() : "; did you mean " + std::string(near) + "?"), name);
+      throw Error(ErrorCode::kInvalidArgument,
+                  "unknown field " + shown_name(name) +
+                      (near.empty() ? std::string() : "; did you mean " + std::string(near) + "?"),
+                  shown_name(name));
     }
     if (rule->use == FieldUse::kRefused && !asks_for_nothing(*rule, value)) {
       throw Error(ErrorCode::kInvalidArgument, name + ": " + std::string(rule->why), name);

@@ -16,7 +16,7 @@ namespace {
 void check_names(const Json& json, std::initializer_list<std::string_view> known) {
   for (const auto& [name, value] : json.items()) {
     if (std::find(known.begin(), known.end(), std::string_view(name)) == known.end())
-      throw Error(ErrorCode::kInvalidArgument, "unknown field " + name, name);
+      throw Error(ErrorCode::kInvalidArgument, "unknown field " + shown_name(name), shown_name(name));
   }
 }
 

@@ -150,13 +150,15 @@ PreparedGeneration::PreparedGeneration(const std::shared_ptr<const ChatModel>& m
     : PreparedGeneration(model, chat_prompt(*model, request), request, "messages") {}
 
 PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt,
-                                       const GenerationOptions& options, const std::string& param)
+                                       const GenerationOptions& options, const std::string& param,
+                                       const PreparedGeneration* like)
     : model_(std::move(model)), prompt_(std::move(prompt)), options_(options) {
   check_stop_strings(options.stop);
   const size_t length = prompt_.tokens.size();
   const int room = model_->max_model_len - static_cast<int>(std::min<size_t>(length, model_->max_model_len));
   if (room < 1) throw_too_long(*model_, length, param);
-  sampling_ = resolve_sampling(options.sampling, model_->server_defaults, model_->defaults, *model_->tokenizer, room);
+  sampling_ = resolve_sampling(options.sampling, model_->server_defaults, model_->defaults, *model_->tokenizer, room,
+                               like ? &like->sampling_ : nullptr);
   sampling_.prompt_logprobs = options.prompt_logprobs.value_or(-1);
   sampling_.stop_tokens = options.sampling.stop_token_ids;
   if (!options.sampling.ignore_eos.value_or(model_->server_defaults.ignore_eos.value_or(false))) {

@@ -87,8 +87,9 @@ class PreparedGeneration {
   // not fit says how long it is, the limit and the remedy).
   PreparedGeneration(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request);
   // The same for a prompt that is there already; `param` is the request's field that it came from, for errors.
+  // `like`: one of the same options on the same model, which saves work; or nullptr.
   PreparedGeneration(std::shared_ptr<const ChatModel> model, Prompt prompt, const GenerationOptions& options,
-                     const std::string& param);
+                     const std::string& param, const PreparedGeneration* like = nullptr);
 
   // Answer number `choice`, whose draws differ from those of the others; only number 0 has PromptDetails. Throws
   // Error{kUnavailable} when the engine's queue is full, and then the sink is never called.

@@ -95,7 +95,8 @@ void resolve_texts(const SamplingOptions& request, const SamplingOptions& server
 }  // namespace
 
 SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
-                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room) {
+                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room,
+                                    const SamplingParameters* resolved) {
   const SamplingParameters engine;
   SamplingParameters p;
   p.temperature = first_of(engine.temperature, {request.temperature, server.temperature, model.temperature});
@@ -115,7 +116,12 @@ SamplingParameters resolve_sampling(const SamplingOptions& request, const Sampli
   p.seed = seed ? *seed : random_seed();
   p.dry = resolve_dry(request, server);
   check_ranges(p, request, tokenizer.vocabulary_size());
-  resolve_texts(request, server, tokenizer, p);
+  if (resolved) {
+    p.bad_words = resolved->bad_words;
+    p.dry.breakers = resolved->dry.breakers;
+  } else {
+    resolve_texts(request, server, tokenizer, p);
+  }
   // max_tokens is an upper bound: an answer that the context's end cuts says so by its finish reason, "length".
   p.max_tokens = std::min(room, first_of(room, {request.max_tokens, server.max_tokens}));
   p.min_tokens = std::min(p.min_tokens, p.max_tokens);

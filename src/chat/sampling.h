@@ -27,9 +27,11 @@ struct SamplingOptions {
 };
 
 // A request's own value, else the server's, else the model's, else the engine's. Without a seed anywhere, a random one.
-// max_tokens is capped at `room`, the positions that the prompt leaves; stop tokens are not filled in. Throws
-// Error{kInvalidArgument} naming the field that is out of its range.
+// `resolved`: the same request's for another prompt, so that its
+// texts are not looked for in the vocabulary again. max_tokens is capped at `room`, the positions that the prompt
+// leaves; stop tokens are not filled in. Throws Error{kInvalidArgument} naming the field that is out of its range.
 SamplingParameters resolve_sampling(const SamplingOptions& request, const SamplingOptions& server,
-                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room);
+                                    const GenerationDefaults& model, const Tokenizer& tokenizer, int room,
+                                    const SamplingParameters* resolved = nullptr);
 
 }  // namespace carronade

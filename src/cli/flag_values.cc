@@ -81,6 +81,7 @@ int parse_model_length(const std::string& text) {
 int speculative_tokens(const std::string& config) {
   constexpr const char* kFlag = "--speculative-config";
   if (config.empty()) return kGuessedTokens;
+  if (config == "0") return 0;
   const Json json = parse_json_object(config, kFlag);
   for (const auto& [name, value] : json.items()) {
     const bool known = name == "method" || name == "num_speculative_tokens" || name.starts_with("prompt_lookup_");

@@ -24,11 +24,6 @@ void check_tokens(const std::vector<TokenId>& tokens, int vocabulary) {
 
 namespace {
 
-// Rows with logits in one step: one for each sequence, and some for drafts and for the log-probabilities of prompts.
-int max_outputs(const EngineOptions& options) {
-  return std::min(options.max_num_batched_tokens, options.max_num_seqs + 32);
-}
-
 SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, bool kv_was_given, ColdBlocks* cold) {
   // Nobody said how much memory to use: of ended sequences keep as much as one sequence may need, not all that could be
   // had.
@@ -49,19 +44,15 @@ std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& back
       layout);
 }
 
-EngineOptions with_kv_bytes(EngineOptions options, uint64_t weight_bytes) {
-  options.kv_bytes = kv_bytes_within(options, weight_bytes);
-  return options;
-}
-
 }  // namespace
 
 Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in)
     : backend(std::move(backend_in)),
       model(std::move(model_in)),
-      options(with_kv_bytes(options_in, backend->memory_in_use())),
+      options(options_in),
       weight_bytes(backend->memory_in_use()),
-      blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), options)),
+      blocks(choose_limits(model->config(), model->kv_layout(options_in.kv_dtype), available_memory(), weight_bytes,
+                           options)),
       metrics(options.max_model_len),
       kv_disk(make_kv_disk(options, *backend, model->kv_layout(options.kv_dtype))),
       scheduler(scheduler_options(options, blocks, options_in.kv_bytes + options_in.memory_bytes > 0, kv_disk.get())),

@@ -433,26 +433,28 @@ TEST(ChooseLimits, FillsInAndRefusesWithNumbers) {
   config.context_length = 131072;
   const KvLayout layout{28, 2, 128, DType::kF16};  // 448 KiB a block
   EngineOptions options;
-  EXPECT_EQ(choose_limits(config, layout, 64ull << 30, options), 16 * 256);
+  EXPECT_EQ(choose_limits(config, layout, 64ull << 30, 0, options), 16 * 256);
   EXPECT_EQ(options.max_model_len, 4096);
   EXPECT_EQ(options.max_num_seqs, 16);
   EXPECT_EQ(options.kv_bytes, 16 * 256 * block_bytes(layout));
 
   options = {};
-  EXPECT_EQ(choose_limits(config, layout, 1ull << 30, options), static_cast<int>((1ull << 29) / block_bytes(layout)));
+  EXPECT_EQ(choose_limits(config, layout, 1ull << 30, 0, options),
+            static_cast<int>((1ull << 29) / block_bytes(layout)));
 
   options = {};
   options.max_model_len = kLongestThatFits;
-  choose_limits(config, layout, 64ull << 30, options);
+  choose_limits(config, layout, 64ull << 30, 0, options);
   EXPECT_EQ(options.max_model_len, config.context_length);
   options = {};
   options.max_model_len = kLongestThatFits;
-  EXPECT_EQ(choose_limits(config, layout, 1ull << 30, options), static_cast<int>((1ull << 29) / block_bytes(layout)));
+  EXPECT_EQ(choose_limits(config, layout, 1ull << 30, 0, options),
+            static_cast<int>((1ull << 29) / block_bytes(layout)));
   EXPECT_EQ(options.max_model_len, static_cast<int>((1ull << 29) / block_bytes(layout)) * kBlockPositions);
 
   const auto refusal = [&](EngineOptions refused, uint64_t available = 64ull << 30) {
     try {
-      choose_limits(config, layout, available, refused);
+      choose_limits(config, layout, available, 0, refused);
     } catch (const Error& error) {
       return error.param;
     }
@@ -469,14 +471,28 @@ TEST(ChooseLimits, FillsInAndRefusesWithNumbers) {
   options.kv_bytes = 1 << 20;
   EXPECT_EQ(refusal(options), "max_model_len");
   options = {};
-  EXPECT_EQ(kv_bytes_within(options, 1u << 30), 0u);
+  options.max_num_seqs = 1'000'000;
+  EXPECT_EQ(refusal(options), "max_num_seqs");
+  options = {};
+  options.max_num_batched_tokens = 1'000'000;
+  EXPECT_EQ(refusal(options), "max_num_batched_tokens");
+
+  // A budget for everything: weights and logits come out of it.
+  config.vocabulary = 150'000;
+  options = {};
   options.memory_bytes = 3ull << 30;
-  const uint64_t left = kv_bytes_within(options, 1u << 30);
-  EXPECT_LT(left, 2ull << 30);
-  EXPECT_GT(left, 19ull << 26);
-  options.kv_bytes = 1u << 30;
-  EXPECT_EQ(kv_bytes_within(options, 1u << 30), 1u << 30);
-  EXPECT_THROW(kv_bytes_within(options, 3ull << 30), Error);
+  choose_limits(config, layout, 64ull << 30, 1ull << 30, options);
+  EXPECT_LT(options.kv_bytes, (2ull << 30) - 48ull * 150'000 * 4);
+  EXPECT_GT(options.kv_bytes, 19ull << 26);
+  EngineOptions many = {};
+  many.memory_bytes = 3ull << 30;
+  many.max_num_seqs = 512;
+  choose_limits(config, layout, 64ull << 30, 1ull << 30, many);
+  EXPECT_LT(many.kv_bytes + 496ull * 150'000 * 4, options.kv_bytes + block_bytes(layout));
+  options = {};
+  options.memory_bytes = 1ull << 30;
+  const auto too_small = [&] { choose_limits(config, layout, 64ull << 30, 1ull << 30, options); };
+  EXPECT_THROW(too_small(), Error);
   options = {};
   options.max_num_seqs = 64;
   options.max_num_batched_tokens = 64;

@@ -11,8 +11,10 @@ namespace {
 constexpr int kDefaultLength = 4096;
 constexpr int kDefaultRows = 256;  // of a step: past this many rows a CPU's matrix kernels gain nothing
 
-// Activations, tables, buffers of sockets and texts: what a busy server takes beside weights and KV blocks.
-constexpr uint64_t kWorkingBytes = 96ull << 20;
+constexpr int kMostSequences = 4096, kMostRows = 65536;
+
+// Tables, buffers of sockets and texts: what a busy server takes beside what is counted.
+constexpr uint64_t kOtherBytes = 64ull << 20;
 
 std::string human(uint64_t bytes) { return fmt::format("{:.2f} GiB", static_cast<double>(bytes) / (1u << 30)); }
 
@@ -30,35 +32,41 @@ int longest_that_fits(const ModelConfig& config, const KvLayout& layout, uint64_
   return static_cast<int>(std::min<uint64_t>(positions, static_cast<uint64_t>(config.context_length)));
 }
 
-}  // namespace
+// Logits, activations as float and int8, and the rest.
+uint64_t working_bytes(const ModelConfig& config, const EngineOptions& options) {
+  const auto rows = static_cast<uint64_t>(options.max_num_batched_tokens);
+  const uint64_t row = 5ull * (6ull * static_cast<uint64_t>(config.hidden) + 2ull * static_cast<uint64_t>(config.ffn));
+  return static_cast<uint64_t>(max_outputs(options)) * static_cast<uint64_t>(config.vocabulary) * sizeof(float) +
+         rows * row + kOtherBytes;
+}
 
-uint64_t kv_bytes_within(const EngineOptions& options, uint64_t weight_bytes) {
+// What options.memory_bytes leaves for the KV cache; where both are given, no more than options.kv_bytes. 0: neither.
+uint64_t kv_bytes_within(const ModelConfig& config, const EngineOptions& options, uint64_t weight_bytes) {
   if (options.memory_bytes == 0) return options.kv_bytes;
-  const uint64_t taken = weight_bytes + kWorkingBytes;
+  const uint64_t working = working_bytes(config, options), taken = weight_bytes + working;
   if (options.memory_bytes <= taken) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("a memory budget of {} holds no KV cache: the weights take {}, and a step's working memory "
-                            "{}; raise it, or choose a smaller model",
-                            human(options.memory_bytes), human(weight_bytes), human(kWorkingBytes)),
-                "memory_budget");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("a memory budget of {} holds no KV cache: the weights take {}, and the working memory of {} "
+                    "sequences {}; raise it, lower max_num_seqs, or choose a smaller model",
+                    human(options.memory_bytes), human(weight_bytes), options.max_num_seqs, human(working)),
+        "memory_budget");
   }
   const uint64_t left = options.memory_bytes - taken;
   return options.kv_bytes > 0 ? std::min(left, options.kv_bytes) : left;
 }
 
-int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {
-  if (options.max_model_len == kLongestThatFits)
-    options.max_model_len = longest_that_fits(config, layout, available, options.kv_bytes);
-  check_positive("max_model_len", options.max_model_len);
+void check_at_most(const char* name, int value, int most) {
+  if (value > most)
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is {}, but must be at most {}", name, value, most), name);
+}
+
+// Sequences and rows of a step.
+void choose_counts(EngineOptions& options) {
   check_positive("max_num_seqs", options.max_num_seqs);
   check_positive("max_num_batched_tokens", options.max_num_batched_tokens);
-  if (options.max_model_len > config.context_length) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("max_model_len is {}, but the model was trained for {} positions", options.max_model_len,
-                            config.context_length),
-                "max_model_len");
-  }
-  if (options.max_model_len == 0) options.max_model_len = std::min(config.context_length, kDefaultLength);
+  check_at_most("max_num_seqs", options.max_num_seqs, kMostSequences);
+  check_at_most("max_num_batched_tokens", options.max_num_batched_tokens, kMostRows);
   if (options.max_num_seqs == 0) {
     options.max_num_seqs = kDefaultSequences;
     if (options.max_num_batched_tokens > 0)
@@ -69,12 +77,36 @@ int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t av
   if (options.max_num_batched_tokens <= options.max_num_seqs) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("max_num_batched_tokens ({}) must be greater than max_num_seqs ({}): each running sequence "
-                            "takes a row, and "
-                            "prompts need one",
+                            "takes a row, and prompts need one",
                             options.max_num_batched_tokens, options.max_num_seqs),
                 "max_num_batched_tokens");
   }
+}
 
+void choose_length(const ModelConfig& config, const KvLayout& layout, uint64_t available, EngineOptions& options) {
+  if (options.max_model_len == kLongestThatFits)
+    options.max_model_len = longest_that_fits(config, layout, available, options.kv_bytes);
+  check_positive("max_model_len", options.max_model_len);
+  if (options.max_model_len > config.context_length) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("max_model_len is {}, but the model was trained for {} positions", options.max_model_len,
+                            config.context_length),
+                "max_model_len");
+  }
+  if (options.max_model_len == 0) options.max_model_len = std::min(config.context_length, kDefaultLength);
+}
+
+}  // namespace
+
+int max_outputs(const EngineOptions& options) {
+  return std::min(options.max_num_batched_tokens, options.max_num_seqs + 32);
+}
+
+int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, uint64_t weight_bytes,
+                  EngineOptions& options) {
+  choose_counts(options);
+  options.kv_bytes = kv_bytes_within(config, options, weight_bytes);
+  choose_length(config, layout, available, options);
   const uint64_t block = block_bytes(layout);
   const uint64_t of_one = (static_cast<uint64_t>(options.max_model_len) + kBlockPositions - 1) / kBlockPositions;
   uint64_t blocks = of_one * static_cast<uint64_t>(options.max_num_seqs);

@@ -51,7 +51,10 @@ class Answering : public std::enable_shared_from_this<Answering> {
     });
   }
 
-  void forget() { jobs_.clear(); }
+  void forget() {
+    for (const auto& job : jobs_) job->cancel();  // all at once, since each is waited for
+    jobs_.clear();
+  }
 
  private:
   void on_abort(AbortReason reason) {

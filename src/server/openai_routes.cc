@@ -57,8 +57,10 @@ void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& 
   wanted.options.adapter = state->adapter(wanted.reply.model);
   AnsweringCall call = call_of(request, "completion", wanted.reply);
   std::vector<CompletionEncoder::EchoedPrompt> prompts;
+  call.prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added
   for (const TextPrompt& prompt : wanted.prompts) {
-    call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt");
+    call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt",
+                              call.prompts.empty() ? nullptr : &call.prompts.front());
     prompts.push_back(echoed(*model, prompt, call.prompts.back().prompt_tokens()));
   }
   call.encoder =
