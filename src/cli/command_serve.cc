@@ -20,6 +20,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/service_manager.h"
+#include "base/structured_log.h"
 #include "chat/chat_model.h"
 #include "cli/commands.h"
 #include "cli/flag_values.h"
@@ -45,10 +47,10 @@ struct ServeFlags {
   AccessFlags access;
   std::string data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
   std::string dtype = "auto", revision;
-  std::string generation_config = "auto", log_level = "info", kv_dtype = "auto";
+  std::string generation_config = "auto", log_level = "info", log_format = "text", kv_dtype = "auto";
   std::string max_model_len = "0", max_num_batched_tokens = "0", kv_memory = "0";
   int max_num_seqs = 0, threads = 0;
-  double shutdown_timeout = 5.0;
+  double shutdown_timeout = 30.0;
   bool prefix_cache = true;
   std::string kv_disk = "0", memory_budget = "0";
   std::string speculative_config;
@@ -121,10 +123,22 @@ Ports listen(HttpServer& server, const ServeFlags& flags) {
   return ports;
 }
 
+// For people a line as it is, for collectors an event of the log.
+template <typename... Args>
+void say(const ServeFlags& flags, fmt::format_string<Args...> format, Args&&... args) {
+  const std::string line = fmt::format(format, std::forward<Args>(args)...);
+  if (parse_log_format(flags.log_format) == LogFormat::kJson) {
+    spdlog::info("{}", line);
+  } else {
+    fmt::print(stderr, "{}\n", line);
+  }
+}
+
 void print_addresses(const ServeFlags& flags, const Ports& ports) {
   const std::string host = shown_host(flags.host);
-  fmt::print(stderr, "API        http://{}:{}/v1\n", host, ports.api);
-  if (ports.page) fmt::print(stderr, "Chat       http://{}:{}\n", host, *ports.page);
+  const char* scheme = flags.access.tls_certificate.empty() ? "http" : "https";
+  say(flags, "API        {}://{}:{}/v1", scheme, host, ports.api);
+  if (ports.page) say(flags, "Chat       {}://{}:{}", scheme, host, *ports.page);
 }
 
 // 34560 → "34,560"
@@ -134,24 +148,26 @@ std::string grouped(int number) {
   return text;
 }
 
-void print_model(const LoadedModel& model) {
+void print_model(const ServeFlags& flags, const LoadedModel& model) {
   const Engine& engine = *model.engine;
   const EngineOptions& options = engine.options();
   const EngineStats stats = engine.stats();
   const DeviceInfo& device = engine.device();
-  fmt::print(stderr, "Model      {} ({}, context {} of {} tokens)\n", model.name, engine.model_config().architecture,
-             options.max_model_len, engine.model_config().context_length);
+  say(flags, "Model      {} ({}, context {} of {} tokens)", model.name, engine.model_config().architecture,
+      options.max_model_len, engine.model_config().context_length);
   const int users = std::min(stats.blocks_total * kBlockPositions / options.max_model_len, options.max_num_seqs);
   const int tokens = stats.blocks_total * kBlockPositions;
-  fmt::print(stderr, "Memory     weights {} · KV {} = {} tokens · {} user{} of {}\n",
-             format_bytes(engine.weight_bytes()), format_bytes(options.kv_bytes), grouped(tokens), users,
-             users == 1 ? "" : "s", grouped(options.max_model_len));
-  fmt::print(stderr, "Processor  {} {}, {} thread{}\n", device.name, device.variant, device.threads,
-             device.threads == 1 ? "" : "s");
+  say(flags, "Memory     weights {} · KV {} = {} tokens · {} user{} of {}", format_bytes(engine.weight_bytes()),
+      format_bytes(options.kv_bytes), grouped(tokens), users, users == 1 ? "" : "s", grouped(options.max_model_len));
+  say(flags, "Processor  {} {}, {} thread{}", device.name, device.variant, device.threads,
+      device.threads == 1 ? "" : "s");
 }
 
 void warn_when_open(const ServeFlags& flags, const KeyRing& keys) {
   if (is_loopback_address(flags.host) || !keys.open()) return;
+  if (parse_log_format(flags.log_format) == LogFormat::kJson) {
+    return spdlog::warn("{} can be reached from other machines, and there is no API key", flags.host);
+  }
   fmt::print(stderr,
              "\nWARNING: {} can be reached from other machines, and there is no API key: whoever reaches this port can "
              "use the model.\n"
@@ -238,14 +254,15 @@ void bring_up(const ServeFlags& flags, const OpenModelOptions& options, const Ch
   if (!loaded->chat_template)
     spdlog::warn("{} has no chat template, so it cannot chat; give one with --chat-template", loaded->name);
   state.ready(make_chat_model(loaded, chat), served_models(*loaded, flags));
-  print_model(*loaded);
+  print_model(flags, *loaded);
   print_addresses(flags, ports);
-  fmt::print(stderr, "Ready after {:.1f} s. Ctrl-C ends.\n",
-             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  notify_service_manager("READY=1");
+  say(flags, "Ready after {:.1f} s. Ctrl-C ends.",
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
 void serve(const ServeFlags& flags) {
-  set_up_logging(flags.log_level);
+  set_up_logging(flags.log_level, parse_log_format(flags.log_format));
   for (const auto& notice : flags.vllm->notices()) spdlog::info("{}", notice);
   // What is wrong is said before anything is fetched.
   const OpenModelOptions options = model_options(flags);
@@ -259,7 +276,7 @@ void serve(const ServeFlags& flags) {
   add_docs_routes(router, CARRONADE_VERSION);
   add_web_routes(router);
   const auto keys = open_key_ring(flags.access, flags.data_dir);
-  HttpServer server(router, {.keys = keys});
+  HttpServer server(router, server_options(flags.access, keys));
   const Ports ports = listen(server, flags);
   warn_when_open(flags, *keys);
 
@@ -275,10 +292,11 @@ void serve(const ServeFlags& flags) {
   } catch (const Error& error) {
     if (error.code != ErrorCode::kCancelled || !stop.token().stop_requested()) throw;
   }
+  notify_service_manager("STOPPING=1");
   state->draining();
   if (const int running = state->running_answers; running > 0) {
-    fmt::print(stderr, "Ending {} running answer{} within {:g} s; Ctrl-C again ends at once.\n", running,
-               running == 1 ? "" : "s", flags.shutdown_timeout);
+    say(flags, "Ending {} running answer{} within {:g} s; Ctrl-C again ends at once.", running, running == 1 ? "" : "s",
+        flags.shutdown_timeout);
   }
   const auto grace = std::chrono::milliseconds(static_cast<int64_t>(flags.shutdown_timeout * 1000));
   if (!server.stop(grace)) {
@@ -360,8 +378,10 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
       ->type_name("JSON");
   command
       .add_option("--shutdown-timeout", flags.shutdown_timeout,
-                  "Seconds that running answers get when the server ends (default 5)")
+                  "Seconds that running answers get when the server ends (default 30)")
       ->check(CLI::Range(0.0, 86400.0));
+  add_connection_flags(command, flags.access);
+  command.add_option("--log-format", flags.log_format, "text, or json: one object a line (default text)");
   command.add_option("--log-level", flags.log_level, "debug, info, warn or error (default info)");
 }
 

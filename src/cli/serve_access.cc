@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "api/json_fields.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -48,6 +49,46 @@ void add_access_flags(CLI::App& command, AccessFlags& flags) {
       ->check([](const std::string& key) {
         return key.empty() ? std::string("the key is empty: leave the flag out, or give one") : std::string();
       });
+}
+
+void add_connection_flags(CLI::App& command, AccessFlags& flags) {
+  command
+      .add_option(
+          "--allowed-origins", flags.allowed_origins,
+          "Pages of other origins that browsers may let in: https://app.example, or a JSON list (default: none)")
+      ->allow_extra_args(false)
+      ->type_name("ORIGIN");
+  command.add_flag("--allow-credentials", flags.allow_credentials, "Those pages may send cookies along");
+  command
+      .add_option("--tls-cert,--ssl-certfile", flags.tls_certificate,
+                  "Certificate and its chain (PEM): the ports speak https then")
+      ->type_name("FILE");
+  command.add_option("--tls-key,--ssl-keyfile", flags.tls_key, "Its private key (PEM, no passphrase)")
+      ->type_name("FILE");
+  command.add_flag("--no-access-log,--disable-uvicorn-access-log", flags.no_access_log,
+                   "No line in the log for each request");
+}
+
+HttpServerOptions server_options(const AccessFlags& flags, std::shared_ptr<const KeyRing> keys) {
+  HttpServerOptions options;
+  options.keys = std::move(keys);
+  options.tls = {flags.tls_certificate, flags.tls_key};
+  options.access_log = !flags.no_access_log;
+  options.cors.credentials = flags.allow_credentials;
+  for (const std::string& text : flags.allowed_origins) {
+    if (!text.starts_with("[")) {
+      options.cors.origins.push_back(text);
+      continue;
+    }
+    const Json list = Json::parse(text, nullptr, false);
+    if (!list.is_array() || !std::ranges::all_of(list, [](const Json& entry) { return entry.is_string(); })) {
+      throw Error(ErrorCode::kInvalidArgument, "--allowed-origins takes a JSON list of strings, not " + text,
+                  "--allowed-origins");
+    }
+    for (const Json& entry : list) options.cors.origins.push_back(entry.get<std::string>());
+  }
+  for (const std::string& origin : options.cors.origins) check_origin(origin);
+  return options;
 }
 
 std::vector<std::string> repeat_api_key(const std::vector<std::string>& arguments) {

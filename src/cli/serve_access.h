@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/http_server.h"
 #include "workspace/key_ring.h"
 
 namespace CLI {
@@ -16,9 +17,16 @@ namespace carronade {
 
 struct AccessFlags {
   std::vector<std::string> api_keys;
+  std::vector<std::string> allowed_origins;  // as given: origins, or vLLM's JSON lists of them
+  bool allow_credentials = false, no_access_log = false;
+  std::string tls_certificate, tls_key;
 };
 
 void add_access_flags(CLI::App& command, AccessFlags& flags);
+void add_connection_flags(CLI::App& command, AccessFlags& flags);  // other origins, TLS, the access log
+
+// What the server is told of keys, other origins, TLS and the log. Throws Error for what the flags got wrong.
+HttpServerOptions server_options(const AccessFlags& flags, std::shared_ptr<const KeyRing> keys);
 
 // vLLM takes several values behind one --api-key. Here a word behind it is the model unless that was named before, so
 // only then: "MODEL --api-key A B" → "MODEL --api-key A --api-key B".

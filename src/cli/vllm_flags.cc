@@ -18,10 +18,8 @@ constexpr std::string_view kFromFile = "the model's own files say it";
 constexpr std::string_view kText = "only text is supported";
 constexpr std::string_view kNoGraphs = "there are no graphs to capture and nothing is compiled at start";
 constexpr std::string_view kChunks = "a long prompt is computed in chunks between the steps of other answers";
-constexpr std::string_view kOrigins = "pages of other origins are not let in by this version";
 constexpr std::string_view kNoPrompts = "prompts and answers are never logged";
-constexpr std::string_view kNoTls =
-    "this version does not speak TLS: leave it out, listen on 127.0.0.1, and let a proxy on this machine speak it";
+constexpr std::string_view kClientCertificates = "clients show a key, not a certificate";
 constexpr std::string_view kOtherModel = "the model is computed as its files say";
 constexpr std::string_view kDraft = R"(guess tokens from the text itself: --speculative-config '{"method": "ngram"}')";
 
@@ -91,13 +89,13 @@ constexpr ForeignName kWithValue[] = {
     {"uvicorn-log-level", "use --log-level", "info"},
     {"log-config-file", "use --log-level"},
     {"max-log-len", kNoPrompts},
-    {"disable-access-log-for-endpoints", "only answers have a line in the log, one each"},
+    {"disable-access-log-for-endpoints",
+     "/health, /ping, /metrics and the page's files have no line in the log unless they fail"},
     {"h11-max-incomplete-event-size", "a request may have 32 KiB of headers and 16 MiB of body"},
     {"h11-max-header-count", "a request may have 32 KiB of headers"},
     {"root-path", "let the proxy take the path's beginning off before it passes requests on"},
-    {"allowed-origins", kOrigins},
-    {"allowed-methods", kOrigins},
-    {"allowed-headers", kOrigins},
+    {"allowed-methods", "pages of --allowed-origins may use the methods that the routes have", R"(["*"])"},
+    {"allowed-headers", "pages of --allowed-origins may send any header", R"(["*"])"},
     {"otlp-traces-endpoint", "no traces are sent"},
     {"collect-detailed-traces", "no traces are sent"},
 };
@@ -131,19 +129,15 @@ constexpr ForeignName kWithoutValue[] = {
     {"disable-log-requests", "prompts are never logged"},
     {"no-enable-log-requests", "prompts are never logged"},
     {"enable-log-requests", "prompts are never logged"},
-    {"disable-uvicorn-access-log", "each answer has one line in the log; --log-level warn leaves them out"},
     {"disable-mm-preprocessor-cache", kText},
-    {"allow-credentials", kOrigins},
 };
 
 // Without these it would be less safe, another model, or not to be found.
 constexpr ForeignName kRefusedWithValue[] = {
     {"config", "give its lines as flags"},
-    {"ssl-keyfile", kNoTls},
-    {"ssl-certfile", kNoTls},
-    {"ssl-ca-certs", kNoTls},
-    {"ssl-cert-reqs", kNoTls, "0"},
-    {"ssl-ciphers", kNoTls},
+    {"ssl-ca-certs", kClientCertificates},
+    {"ssl-cert-reqs", kClientCertificates, "0"},
+    {"ssl-ciphers", "TLS 1.2 and 1.3 with forward secrecy are spoken, no other"},
     {"uds", "give --host and --port: this version listens on no Unix socket"},
     {"middleware", kNoCode},
     {"hf-token", "set HF_TOKEN: what stands on a command line, every user of the machine can read"},
@@ -162,7 +156,7 @@ constexpr ForeignName kRefusedWithValue[] = {
 };
 
 constexpr ForeignName kRefusedWithoutValue[] = {
-    {"enable-ssl-refresh", kNoTls},
+    {"enable-ssl-refresh", "certificates are read at start: start again to change them"},
     {"return-tokens-as-token-ids", "tokens of logprobs are text, with their bytes beside it"},
     {"trust-request-chat-template", "the template is the model's, or --chat-template"},
     {"skip-tokenizer-init", "requests are text"},

@@ -33,7 +33,7 @@ TEST(VllmFlags, NothingIsSaidOfWhatHappensAnyway) {
 }
 
 TEST(VllmFlags, WhatWouldBeAnotherServerIsRefusedByName) {
-  const std::vector<std::vector<std::string>> lines = {{"--ssl-keyfile", "key.pem"}, {"--config", "serve.yaml"},
+  const std::vector<std::vector<std::string>> lines = {{"--ssl-ca-certs", "ca.pem"}, {"--config", "serve.yaml"},
                                                        {"--uds", "/run/s"},          {"--hf-token=secret"},
                                                        {"--rope-scaling", "{}"},     {"--headless"}};
   for (const auto& line : lines) {

@@ -76,8 +76,9 @@ struct HttpServer::Impl {
   };
 
   Impl(const Router& router, HttpServerOptions options)
-      : context(std::make_shared<ServerContext>(router, options.limits)),
+      : context(std::make_shared<ServerContext>(router, options)),
         keys(std::move(options.keys)),
+        cors(std::move(options.cors)),
         thread_count(options.threads),
         work(asio::make_work_guard(context->io)),
         signals(context->io) {}
@@ -94,13 +95,29 @@ struct HttpServer::Impl {
             });
             return;
           }
-          if (connections() < context->limits.connections) {
+          if (connections() < context->limits.connections || end_longest_idle()) {
             error_code ignored;
             socket.set_option(tcp::no_delay(true), ignored);
             start_session(context, std::move(socket), listener.kind, listener.rules);
           }
           accept(listener);
         });
+  }
+
+  // Connections that only wait must not keep others out. False when none does.
+  bool end_longest_idle() {
+    std::lock_guard lock(context->mutex);
+    HttpSession* longest = nullptr;
+    int64_t since = 0;
+    for (const auto& session : context->sessions) {
+      const int64_t idle = session->idle_since();
+      if (idle != 0 && (!longest || idle < since)) {
+        longest = session.get();
+        since = idle;
+      }
+    }
+    if (longest) longest->end_if_idle();
+    return longest != nullptr;
   }
 
   int connections() const {
@@ -143,6 +160,7 @@ struct HttpServer::Impl {
 
   std::shared_ptr<ServerContext> context;
   std::shared_ptr<const KeyRing> keys;
+  CorsRules cors;
   int thread_count;
   asio::executor_work_guard<asio::io_context::executor_type> work;
   asio::signal_set signals;
@@ -182,7 +200,7 @@ uint16_t HttpServer::listen(const ListenOptions& options) {
   check();
   std::string host = options.host;
   std::ranges::transform(host, host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  listener->rules = {impl_->keys, {host}, endpoint.address().is_loopback()};
+  listener->rules = {impl_->keys, {host}, impl_->cors, endpoint.address().is_loopback()};
   const uint16_t port = listener->acceptor.local_endpoint().port();
   impl_->listeners.push_back(std::move(listener));
   return port;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/router.h"
+#include "server/tls.h"
 
 namespace carronade {
 
@@ -16,11 +17,12 @@ struct HttpLimits {
   size_t header_bytes = 32 << 10;
   size_t body_bytes = 16 << 20;
   size_t unsent_bytes = 8 << 20;         // of a stream that its client does not read; beyond, the connection is closed
-  int connections = 4096;                // together; one more is closed at once
+  int connections = 4096;                // together; one more costs the longest idle one, or is closed at once
   std::chrono::seconds idle_time{75};    // between requests of a connection
   std::chrono::seconds header_time{15};  // from a request's first byte to its headers' last
-  std::chrono::seconds body_time{60};
-  std::chrono::seconds write_time{60};  // without a byte being taken by the client
+  std::chrono::seconds body_time{60};    // and a second more for every …
+  size_t body_bytes_per_second = 8 << 10;  // … that have come
+  std::chrono::seconds write_time{60};     // without a byte being taken by the client
   // What is read of a request that was answered before it had come whole. Four bodies: most clients look for an answer
   // only when they have sent all.
   size_t linger_bytes = 64 << 20;
@@ -39,6 +41,9 @@ struct HttpServerOptions {
   std::shared_ptr<const KeyRing> keys{};  // nullptr: none is asked for
   HttpLimits limits{};
   int threads = 2;
+  CorsRules cors{};
+  TlsFiles tls{};           // of all listeners
+  bool access_log = false;  // a line for each request
 };
 
 class HttpServer {

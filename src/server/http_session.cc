@@ -1,5 +1,6 @@
 #include "server/http_session.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -26,6 +28,8 @@
 #include "api/openai.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "server/access_log.h"
+#include "server/client_stream.h"
 
 namespace carronade {
 
@@ -199,8 +203,10 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
  public:
   Session(std::shared_ptr<ServerContext> context, tcp::socket socket, ListenerKind kind, AccessRules rules)
       : context_(std::move(context)),
-        stream_(std::move(socket)),
+        client_(address_of(socket)),
+        stream_(std::move(socket), context_->tls),
         timer_(stream_.get_executor()),
+        look_timer_(stream_.get_executor()),
         kind_(kind),
         rules_(std::move(rules)) {
     buffer_.max_size(context_->limits.header_bytes + (64 << 10));
@@ -214,6 +220,12 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     asio::co_spawn(
         stream_.get_executor(), [self = shared_from_this()] { return self->run(); },
         [self = shared_from_this()](const std::exception_ptr& failure) { self->on_end(failure); });
+  }
+
+  int64_t idle_since() const override { return idle_since_; }
+  void end_if_idle() override {
+    idle_since_ = 0;
+    close_when_done();
   }
 
   void close_when_done() override {
@@ -230,8 +242,40 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
   }
 
  private:
+  static std::string address_of(const tcp::socket& socket) {
+    error_code error;
+    const auto endpoint = socket.remote_endpoint(error);
+    return error ? "-" : endpoint.address().to_string();
+  }
+
+  void set_idle(bool idle) {
+    idle_ = idle;
+    idle_since_ = idle ? std::chrono::steady_clock::now().time_since_epoch().count() : 0;
+  }
+
+  // False: no TLS connection came of it.
+  asio::awaitable<bool> begin_tls() {
+    set_idle(true);
+    stream_.expires_after(context_->limits.header_time);
+    auto [error, size] = co_await stream_.in_clear().async_read_some(buffer_.prepare(4096), kAwait);
+    if (error) co_return false;
+    buffer_.commit(size);
+    constexpr unsigned char kHandshakeRecord = 0x16;
+    if (static_cast<const unsigned char*>(buffer_.data().data())[0] == kHandshakeRecord) {
+      const error_code failed = co_await stream_.handshake(buffer_);
+      set_idle(false);
+      co_return !failed;
+    }
+    const std::string_view refusal =
+        "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 47\r\n\r\n"
+        "This port speaks TLS: use https:// to reach it.";
+    co_await asio::async_write(stream_.in_clear(), asio::buffer(refusal.data(), refusal.size()), kAwait);
+    co_return false;
+  }
+
   asio::awaitable<void> run() {
     bool more = true;
+    if (stream_.is_tls()) more = co_await begin_tls();
     while (more) more = co_await serve_one();
     error_code ignored;
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
@@ -269,6 +313,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       co_return false;
     }
     const bool readable = read_head(parser, request);
+    if (is_request_id(request.header("x-request-id"))) request.id = request.header("x-request-id");
     Verdict verdict;
     if (!readable) {
       verdict.refusal = error_response(400, "the request needs a path that begins with \"/\" and one Host header");
@@ -294,10 +339,10 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
   asio::awaitable<bool> wait_for_first_byte() {
     if (buffer_.size() > 0) co_return true;  // it came with the request before
     if (context_->stopping) co_return false;
-    idle_ = true;
+    set_idle(true);
     stream_.expires_after(context_->limits.idle_time);
     auto [error, size] = co_await stream_.async_read_some(buffer_.prepare(4096), kAwait);
-    idle_ = false;
+    set_idle(false);
     if (error) co_return false;
     buffer_.commit(size);
     co_return true;
@@ -330,9 +375,19 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       const error_code error = co_await send("HTTP/1.1 100 Continue\r\n\r\n", {});
       if (error) co_return error;
     }
-    stream_.expires_after(context_->limits.body_time);
-    auto [error, size] = co_await http::async_read(stream_, buffer_, parser, kAwait);
-    co_return error;
+    // A slow line is let through, one that only pretends to send is not.
+    const auto began = std::chrono::steady_clock::now();
+    size_t received = 0;
+    while (!parser.is_done()) {
+      const auto time =
+          context_->limits.body_time + std::chrono::seconds(received / context_->limits.body_bytes_per_second);
+      stream_.expires_after(
+          std::max<std::chrono::steady_clock::duration>(began + time - std::chrono::steady_clock::now(), {}));
+      auto [error, size] = co_await http::async_read_some(stream_, buffer_, parser, kAwait);
+      if (error) co_return error;
+      received += size;
+    }
+    co_return error_code();
   }
 
   asio::awaitable<bool> answer(const HttpRequest& request, Verdict verdict, Framing framing) {
@@ -350,6 +405,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     if (!exchange->ended()) watch();
     const bool written = co_await write_answer(*exchange);
     measure(verdict.route, request.method, exchange->status(), started);
+    log(request, verdict.route, exchange->status(), started);
     stop_watching();
     exchange->detach();
     exchange_.reset();
@@ -357,6 +413,14 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     exchange.reset();  // it is answered, whatever the client does from here on
     if (written && !more) co_await linger();
     co_return more;
+  }
+
+  void log(const HttpRequest& request, const Route* route, int status, std::chrono::steady_clock::time_point started) {
+    const uint64_t bytes = std::exchange(bytes_sent_, 0);
+    if (!context_->access_log) return;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    const bool routine = route && (!route->needs_key || route->path == "/metrics" || route->path == "/ping");
+    log_access(request, {client_, status, bytes, seconds, routine});
   }
 
   void measure(const Route* route, std::string_view method, int status, std::chrono::steady_clock::time_point started) {
@@ -403,6 +467,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
         stream_.expires_after(context_->limits.write_time);
         auto [error, size] = co_await stream_.async_write_some(asio::buffer(rest.data(), rest.size()), kAwait);
         if (error) co_return error;
+        bytes_sent_ += size;
         rest.remove_prefix(size);
       }
     }
@@ -410,22 +475,31 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     co_return error_code();
   }
 
-  // While an answer is made nothing should come from the client; that the connection can be read means it was closed
-  // (or that a next request was sent early: then a failing write will tell).
+  // While an answer is made nothing should come from the client; that the connection can be read means it was closed,
+  // or that bytes came early: a next request, or what TLS has to say. Those are left, and looked past now and then.
   void watch() {
     const uint64_t mine = ++watch_;
     stream_.socket().async_wait(tcp::socket::wait_read, [self = shared_from_this(), mine](error_code error) {
-      if (error || mine != self->watch_ || !self->exchange_) return;
-      char byte;
-      const ssize_t size = ::recv(self->stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-      if (size > 0) return;
-      if (size < 0 && (errno == EAGAIN || errno == EINTR)) return self->watch();
-      self->exchange_->abort(AbortReason::kDisconnected);
+      if (!error) self->look(mine);
+    });
+  }
+  void look(uint64_t mine) {
+    if (mine != watch_ || !exchange_) return;
+    pollfd ended{stream_.socket().native_handle(), POLLIN | POLLRDHUP, 0};
+    ::poll(&ended, 1, 0);
+    if ((ended.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0) {
+      return exchange_->abort(AbortReason::kDisconnected);
+    }
+    if (ended.revents == 0) return watch();
+    look_timer_.expires_after(std::chrono::milliseconds(200));
+    look_timer_.async_wait([self = shared_from_this(), mine](error_code error) {
+      if (!error) self->look(mine);
     });
   }
   void stop_watching() {
     if (watch_ == 0) return;
     ++watch_;
+    look_timer_.cancel();
     error_code ignored;
     stream_.socket().cancel(ignored);
   }
@@ -459,27 +533,35 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
   // limits.
   asio::awaitable<void> linger() {
     error_code ignored;
+    if (stream_.is_tls()) {
+      stream_.expires_after(std::chrono::seconds(1));
+      co_await stream_.end_tls();
+    }
     stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
     const auto end = std::chrono::steady_clock::now() + context_->limits.linger_time;
     std::vector<char> scrap(64 << 10);
     for (size_t total = 0; total < context_->limits.linger_bytes;) {
       // Who sends no more has either read the answer or gone.
-      stream_.expires_at(std::min(end, std::chrono::steady_clock::now() + std::chrono::seconds(1)));
-      auto [error, size] = co_await stream_.async_read_some(asio::buffer(scrap), kAwait);
+      stream_.in_clear().expires_at(std::min(end, std::chrono::steady_clock::now() + std::chrono::seconds(1)));
+      auto [error, size] = co_await stream_.in_clear().async_read_some(asio::buffer(scrap), kAwait);
       if (error) co_return;
       total += size;
     }
   }
 
   std::shared_ptr<ServerContext> context_;
-  beast::tcp_stream stream_;
-  asio::steady_timer timer_;  // waits for output
+  std::string client_;  // its address
+  ClientStream stream_;
+  asio::steady_timer timer_;       // waits for output
+  asio::steady_timer look_timer_;  // until the next look() past bytes that came early
   beast::flat_buffer buffer_;
   ListenerKind kind_;
   AccessRules rules_;
   std::shared_ptr<SessionExchange> exchange_;  // of the running request
   uint64_t watch_ = 0;
+  uint64_t bytes_sent_ = 0;  // of the running answer
   bool idle_ = false;
+  std::atomic<int64_t> idle_since_{0};
 };
 
 }  // namespace

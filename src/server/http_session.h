@@ -19,11 +19,17 @@ class HttpSession;
 
 // What all connections of a server share. Lives until the last of them has gone, whatever becomes of the server.
 struct ServerContext {
-  ServerContext(const Router& router, HttpLimits limits) : router(router), limits(limits) {}
+  ServerContext(const Router& router, const HttpServerOptions& options)
+      : router(router),
+        limits(options.limits),
+        tls(options.tls.given() ? make_tls_context(options.tls) : nullptr),
+        access_log(options.access_log) {}
 
   boost::asio::io_context io;
   const Router& router;
   const HttpLimits limits;
+  const std::shared_ptr<boost::asio::ssl::context> tls;  // nullptr: in clear
+  const bool access_log;
   std::atomic<bool> draining{false};  // each connection is closed behind its next answer
   std::atomic<bool> stopping{false};  // no further requests
   std::atomic<bool> aborting{false};  // and what still comes is told to end at once
@@ -36,8 +42,10 @@ struct ServerContext {
 class HttpSession {
  public:
   virtual ~HttpSession() = default;
-  virtual void close_when_done() = 0;  // any thread: no further request, and none if none is running
-  virtual void abort_answer() = 0;     // any thread: the running answer is told to end
+  virtual void close_when_done() = 0;      // any thread: no further request, and none if none is running
+  virtual void abort_answer() = 0;         // any thread: the running answer is told to end
+  virtual void end_if_idle() = 0;          // any thread: no longer counts as idle, and is closed if it still is
+  virtual int64_t idle_since() const = 0;  // any thread: some monotonous count; 0: not idle
 };
 
 // Serves the connection on a strand of its own until it ends; the context holds it meanwhile.

@@ -67,6 +67,12 @@ std::vector<const Route*> Router::of_path(const HttpRequest& request) const {
 }
 
 Verdict Router::check(const HttpRequest& request, const AccessRules& rules) const {
+  Verdict verdict = check_route(request, rules);
+  for (auto& header : cors_headers(request, rules.cors)) verdict.headers.push_back(std::move(header));
+  return verdict;
+}
+
+Verdict Router::check_route(const HttpRequest& request, const AccessRules& rules) const {
   Verdict verdict;
   const auto refuse = [&](HttpResponse response) {
     verdict.refusal = std::move(response);
@@ -90,7 +96,11 @@ Verdict Router::check(const HttpRequest& request, const AccessRules& rules) cons
     if (answers(*candidate, request.method)) verdict.route = candidate;
   }
   if (!verdict.route) {
-    if (request.method == "OPTIONS") return refuse({204, {{"Allow", allowed}}, {}, {}});
+    if (request.method == "OPTIONS") {
+      HttpResponse response{204, preflight_headers(request, rules.cors, allowed), {}, {}};
+      response.headers.emplace_back("Allow", allowed);
+      return refuse(std::move(response));
+    }
     HttpResponse refusal =
         error_response(405, request.path + " does not take " + request.method + "; it takes " + allowed);
     refusal.headers.emplace_back("Allow", allowed);

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/cors.h"
 #include "server/http.h"
 #include "server/route_metrics.h"
 #include "workspace/api_key.h"
@@ -31,6 +32,7 @@ struct Route {
 struct AccessRules {
   std::shared_ptr<const KeyRing> keys;     // nullptr: none is asked for
   std::vector<std::string> allowed_hosts;  // Host names besides those of loopback; empty with check_host: only those
+  CorsRules cors{};
   bool check_host = true;  // the listener is bound to loopback: a page elsewhere must not reach it by a name of its own
 };
 
@@ -53,6 +55,7 @@ class Router {
   Verdict check(const HttpRequest& request, const AccessRules& rules) const;
 
  private:
+  Verdict check_route(const HttpRequest& request, const AccessRules& rules) const;
   std::vector<const Route*> of_path(const HttpRequest& request) const;
   std::vector<Route> routes_;
   std::shared_ptr<RouteMetrics> unmatched_ = std::make_shared<RouteMetrics>();

@@ -24,7 +24,7 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess:
     ("--default-chat-template-kwargs", "[1]", "an array"),
     ("--lora-modules", "x", "NAME=PATH"),
     ("--data-dir", "/proc/none", "/proc/none"),
-    ("--ssl-keyfile", "key.pem", "TLS"),
+    ("--ssl-ciphers", "ALL", "TLS"),
     ("--config", "serve.yaml", "as flags"),
 ])
 def test_a_wrong_value_names_its_flag(flag, value, words):

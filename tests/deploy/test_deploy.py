@@ -8,6 +8,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -177,3 +178,31 @@ def test_the_image_brings_every_library_the_program_needs():
             owner = subprocess.run(["dpkg-query", "-S", real.replace("/usr", "", 1)], capture_output=True, text=True, check=True)
         package = owner.stdout.split(":")[0]
         assert package in available, f"{library} comes from {package}, which the Dockerfile does not install"
+
+
+def test_the_systemd_unit_starts_the_program_as_it_says(small_model, tmp_path):
+    """The unit's own command line, with the folder and the socket that systemd would give it."""
+    unit = (ROOT / "deploy/carronade.service").read_text()
+    start = re.search(r"^ExecStart=(.*)$", unit, re.M).group(1)
+    assert re.search(r"^Type=notify$", unit, re.M)
+    stop = int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.M).group(1))
+    assert stop > 30 + 10  # --shutdown-timeout, and what answers get to write their end
+    words = [word.replace("${STATE_DIRECTORY}", str(tmp_path / "state")) for word in shlex.split(start)]
+    assert words[0].endswith("/carronade")
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(120)
+    process = subprocess.Popen([BUILD / "carronade", *words[1:], "--model", small_model, "--port", "0", "--ui-port", "0"],
+                               stderr=subprocess.PIPE, text=True,
+                               env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NOTIFY_SOCKET": str(tmp_path / "notify")})
+    try:
+        assert notify.recv(100) == b"READY=1"
+        process.terminate()
+        lines = process.communicate(timeout=120)[1].splitlines()
+        assert process.returncode == 0
+        assert all(json.loads(line)["message"] for line in lines)
+        assert notify.recv(100) == b"STOPPING=1"
+        assert (tmp_path / "state/carronade.db").exists()
+    finally:
+        process.kill()
+        process.wait()
