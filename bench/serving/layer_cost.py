@@ -85,18 +85,19 @@ def health_from_outside(port: int, seconds: float) -> tuple[list[float], list[fl
 
 
 async def under_load(pid: int, port: int, options) -> dict:
-    until = time.monotonic() + options.seconds + 5
+    until = time.monotonic() + 2 * options.seconds + 6
     tokens = [0]
     streams = [asyncio.create_task(stream(port, i, until, tokens)) for i in range(options.streams)]
     await asyncio.sleep(5)  # until prompts are read and everyone writes
     before, count, begin = thread_seconds(pid), tokens[0], time.monotonic()
-    prober = await asyncio.create_subprocess_exec(sys.executable, __file__, "--probe", str(port), "--seconds", str(options.seconds - 1),
-                                                  stdout=asyncio.subprocess.PIPE)
-    output, _ = await prober.communicate()
+    await asyncio.sleep(options.seconds)
     elapsed = time.monotonic() - begin
     used = thread_seconds(pid)
     used.subtract(before)
     rate = (tokens[0] - count) / elapsed
+    prober = await asyncio.create_subprocess_exec(sys.executable, __file__, "--probe", str(port), "--seconds", str(options.seconds - 1),
+                                                  stdout=asyncio.subprocess.PIPE)
+    output, _ = await prober.communicate()
     await asyncio.gather(*streams)
     kept, new = json.loads(output)
     return {"threads": {name: seconds / elapsed for name, seconds in used.items()}, "rate": rate, "kept": kept, "new": new}
@@ -126,7 +127,7 @@ def write_document(rows: list[tuple[str, str, str, str]], options, threads: dict
     lines = ["# The server around the engine", "",
              f"{datetime.date.today()}, {cpu.group(1) if cpu else 'unknown'}, {os.cpu_count()} cores, shared with the clients; {options.model}.", "",
              f"    {options.command}", "", "| | measured | goal | |", "|---|---|---|---|", *(f"| {a} | {b} | {c} | {d} |" for a, b, c, d in rows), "",
-             f"Processor time is that of the threads named `http`, from `/proc/PID/task/*/schedstat`, at {rate:.0f} tokens a second. Turning tokens into text "
+             f"Processor time is that of the threads named `http`, from `/proc/PID/task/*/schedstat`, at {rate:.0f} tokens a second and nothing else asked: {threads['http'] / rate * 1e6:.0f} µs a token. Turning tokens into text "
              "happens on the engine's", "thread and is not in it. All threads, in cores: "
              + ", ".join(f"{name} {share:.3f}" for name, share in sorted(threads.items())) + ".", ""]
     DOCUMENT.write_text("\n".join(lines))
@@ -167,7 +168,7 @@ def measure(options) -> int:
     ]
     for row in rows:
         print(" | ".join(row))
-    print({name: round(share, 4) for name, share in load["threads"].items()}, f"{load['rate']:.0f} tokens/s, {without / 1e6:.0f} MB before")
+    print({name: round(share, 4) for name, share in load["threads"].items()}, f"{load['rate']:.0f} tokens/s, {share / load['rate'] * 1e6:.0f} µs a token, {without / 1e6:.0f} MB before")
     if not options.dry_run:
         write_document(rows, options, load["threads"], load["rate"])
     return 0 if all(row[3] == "✓" for row in rows) else 1

@@ -115,6 +115,10 @@ constexpr NumberRow kNumbers[] = {
      [](const EngineReading& e) { return static_cast<double>(e.weight_bytes); }},
     {"carronade:kv_cache_bytes", Kind::kGauge, "Bytes that the KV cache may grow to.",
      [](const EngineReading& e) { return static_cast<double>(e.options.kv_bytes); }},
+    {"carronade:kv_cache_touched_bytes", Kind::kGauge, "Bytes of the KV cache that were ever used, hence in memory.",
+     [](const EngineReading& e) {
+       return static_cast<double>(e.options.kv_bytes) * share(e.stats.blocks_touched, e.stats.blocks_total);
+     }},
 };
 
 // Only while something guesses.

@@ -11,6 +11,7 @@
 
 #include "base/metrics.h"
 #include "engine/engine.h"
+#include "engine/metrics.h"
 
 namespace carronade {
 

@@ -97,6 +97,7 @@ std::string scheduler_body(std::string_view model_name, const EngineSnapshot& sn
                     {"used", snapshot.blocks_used},
                     {"cached", snapshot.blocks_cached},
                     {"free", snapshot.blocks_free},
+                    {"touched", snapshot.blocks_touched},
                     {"positions_per_block", snapshot.block_positions},
                     {"balanced", snapshot.books_balance}}},
                   {"preemptions", snapshot.preemptions},

@@ -167,7 +167,8 @@ PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, P
   }
 }
 
-std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSink sink) const {
+std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSink sink,
+                                                         std::shared_ptr<AnswerGroup> group) const {
   const AnswerOptions answer{options_.stop,        options_.include_stop, sampling_.min_tokens,
                              prompt_.thought_open, options_.plain,        options_.show_special_tokens};
   std::unique_ptr<GenerationJob> job(new GenerationJob);
@@ -188,6 +189,7 @@ std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSi
   request.constraint = combine_constraints(std::move(constraints));
   request.tenant = options_.tenant;
   request.adapter = options_.adapter;
+  request.group = std::move(group);
   request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };
   job->id_ = model_->generator->submit(std::move(request));
   job->state_ = std::move(state);  // only now: a job that was refused has nothing to wait for

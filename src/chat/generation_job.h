@@ -93,7 +93,9 @@ class PreparedGeneration {
 
   // Answer number `choice`, whose draws differ from those of the others; only number 0 has PromptDetails. Throws
   // Error{kUnavailable} when the engine's queue is full, and then the sink is never called.
-  std::unique_ptr<GenerationJob> start(uint32_t choice, ChatSink sink) const;
+  // `group`: shared by the answers to this prompt, if there are several.
+  std::unique_ptr<GenerationJob> start(uint32_t choice, ChatSink sink,
+                                       std::shared_ptr<AnswerGroup> group = nullptr) const;
 
   const ChatModel& model() const { return *model_; }
   const std::vector<TokenId>& prompt_tokens() const { return prompt_.tokens; }

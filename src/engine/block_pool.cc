@@ -1,5 +1,6 @@
 #include "engine/block_pool.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -18,6 +19,7 @@ std::optional<BlockId> BlockPool::allocate() {
   const BlockId block = *free_.begin();
   free_.erase(free_.begin());
   at(block).references = 1;
+  touched_ = std::max(touched_, static_cast<int>(block) + 1);  // the lowest goes first
   return block;
 }
 

@@ -24,6 +24,7 @@ class BlockPool {
   int available() const { return static_cast<int>(free_.size() + idle_.size()); }  // what allocate() can still give
   int held() const { return total() - available(); }
   int idle() const { return static_cast<int>(idle_.size()); }
+  int touched() const { return touched_; }                         // blocks ever given out: their memory is resident
   const std::list<BlockId>& idle_blocks() const { return idle_; }  // least recently used first
   int references(BlockId block) const { return at(block).references; }
 
@@ -50,6 +51,7 @@ class BlockPool {
   std::set<BlockId> free_;
   std::list<BlockId> idle_;  // least recently used first
   size_t max_idle_;
+  int touched_ = 0;
   std::function<void(BlockId)> on_evict_;
 };
 

@@ -307,6 +307,7 @@ void Engine::Impl::publish() {
   counted.blocks_total = scheduler.pool().total();
   counted.blocks_used = scheduler.pool().held();
   counted.blocks_cached = scheduler.pool().idle();
+  counted.blocks_touched = scheduler.pool().touched();
   counted.prompt_tokens = metrics.prompt_tokens.value();
   counted.cached_tokens = metrics.prefix_hits.value();
   counted.generation_tokens = metrics.generation_tokens.value();

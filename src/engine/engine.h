@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "engine/metrics.h"
 #include "engine/request.h"
-#include "engine/snapshot.h"
 #include "model/model.h"
 
 namespace carronade {
+
+struct EngineMetrics;   // metrics.h
+struct EngineSnapshot;  // snapshot.h
 
 // As EngineOptions::max_model_len: as many as the KV cache holds, at most as many as the model was trained for.
 inline constexpr int kLongestThatFits = -1;
@@ -43,6 +44,7 @@ struct EngineOptions {
 struct EngineStats {
   int running = 0, waiting = 0;
   int blocks_total = 0, blocks_used = 0, blocks_cached = 0;  // what is neither is free
+  int blocks_touched = 0;                                    // ever used: their memory is resident
   uint64_t prompt_tokens = 0, generation_tokens = 0, requests_finished = 0;
   uint64_t cached_tokens = 0, preemptions = 0, steps = 0;
   uint64_t draft_tokens = 0, accepted_draft_tokens = 0;

@@ -13,9 +13,11 @@
 
 #include "engine/engine.h"
 #include "engine/kv_disk.h"
+#include "engine/metrics.h"
 #include "engine/runner.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/snapshot.h"
 #include "engine/speculator.h"
 #include "engine/step_pacer.h"
 

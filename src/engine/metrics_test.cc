@@ -7,6 +7,7 @@
 #include <future>
 #include <numeric>
 
+#include "engine/snapshot.h"
 #include "engine/testing.h"
 
 namespace carronade {
@@ -210,6 +211,7 @@ TEST_F(EngineMeasures, ASnapshotShowsWhoRunsAndWhoWaits) {
   EXPECT_EQ(snapshot.last_step->sequences, 2);
   EXPECT_EQ(snapshot.steps, 2u);
   EXPECT_EQ(snapshot.blocks_used, 9);
+  EXPECT_EQ(snapshot.blocks_touched, 9);
   EXPECT_EQ(snapshot.blocks_total, snapshot.blocks_used + snapshot.blocks_cached + snapshot.blocks_free);
   EXPECT_TRUE(snapshot.books_balance);
   EXPECT_FALSE(snapshot.kv_disk);
@@ -227,6 +229,7 @@ TEST_F(EngineMeasures, AnIdleEngineAnswersASnapshotAtOnce) {
   EXPECT_TRUE(snapshot.waiting.empty());
   EXPECT_EQ(snapshot.blocks_used, 0);
   EXPECT_EQ(snapshot.blocks_cached, 2);  // 43 positions were computed
+  EXPECT_EQ(snapshot.blocks_touched, 3);
   EXPECT_TRUE(snapshot.books_balance);
 }
 

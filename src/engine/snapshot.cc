@@ -62,6 +62,7 @@ EngineSnapshot Engine::Impl::take_snapshot() const {
   result.blocks_used = pool.held();
   result.blocks_cached = pool.idle();
   result.blocks_free = pool.available() - pool.idle();
+  result.blocks_touched = pool.touched();
   result.block_positions = kBlockPositions;
   result.books_balance = scheduler.books_balance();
 

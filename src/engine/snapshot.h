@@ -51,6 +51,7 @@ struct EngineSnapshot {
   std::optional<StepSnapshot> last_step;
 
   int blocks_total = 0, blocks_used = 0, blocks_cached = 0, blocks_free = 0;
+  int blocks_touched = 0;  // ever used: their memory is resident
   int block_positions = 0;
   bool books_balance = false;  // every block is in one state and held by those who list it
 

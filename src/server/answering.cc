@@ -23,13 +23,17 @@ class Answering : public std::enable_shared_from_this<Answering> {
 
   void start() {
     for (const PreparedGeneration& prompt : call_.prompts) {
+      const auto group = std::make_shared<AnswerGroup>();
+      group->n = call_.answers;
       for (int choice = 0; choice < call_.answers; ++choice) {
         const int number = static_cast<int>(jobs_.size());
-        jobs_.push_back(
-            prompt.start(static_cast<uint32_t>(choice), [self = shared_from_this(), number](ChatEvent event) {
+        jobs_.push_back(prompt.start(
+            static_cast<uint32_t>(choice),
+            [self = shared_from_this(), number](ChatEvent event) {
               // From the engine's thread to ours. Work runs there only after start() has returned.
               self->exchange_->post([self, number, event = std::move(event)] { self->on_event(number, event); });
-            }));
+            },
+            group));
       }
     }
     running_ = static_cast<int>(jobs_.size());

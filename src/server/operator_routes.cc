@@ -5,6 +5,7 @@
 #include "api/metrics.h"
 #include "api/operator.h"
 #include "base/error.h"
+#include "engine/snapshot.h"
 
 namespace carronade {
 namespace {

@@ -87,6 +87,16 @@ def test_metrics_agree_with_what_clients_saw(watched):
     assert value(after, "http_requests_total", **posts) >= 4
 
 
+def test_answers_to_one_prompt_are_one_n(watched):
+    before = samples(watched)
+    usage = client_of(watched).chat.completions.create(model="tiny", messages=QUESTION, max_tokens=5, n=3).usage
+    after = samples(watched)
+    grown = {name: value(after, "vllm:" + name) - value(before, "vllm:" + name)
+             for name in ("request_params_n_count", "request_params_n_sum", "request_generation_tokens_count", "request_generation_tokens_sum")}
+    assert grown == {"request_params_n_count": 1, "request_params_n_sum": 3, "request_generation_tokens_count": 3,
+                     "request_generation_tokens_sum": usage.completion_tokens}
+
+
 def test_metrics_have_every_name_and_label_of_vllms(watched):
     read = samples(watched)
     names = {s.name for s in read}
