@@ -91,6 +91,7 @@ class ScriptedGenerator : public TokenGenerator {
     if (refuse_) throw Error(ErrorCode::kUnavailable, "the queue is full");
     last_sampling_ = request.sampling;
     last_prompt_ = request.prompt;
+    last_tenant_ = request.tenant;
     queue_.emplace_back(++last_id_, std::move(request));
     changed_.notify_all();
     return last_id_;
@@ -114,6 +115,10 @@ class ScriptedGenerator : public TokenGenerator {
   void wait_for_cancelled(int n) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return ended_by_cancel_ >= n; });
+  }
+  Tenant last_tenant() {
+    std::lock_guard lock(mutex_);
+    return last_tenant_;
   }
   SamplingParameters last_sampling() {
     std::lock_guard lock(mutex_);
@@ -176,6 +181,7 @@ class ScriptedGenerator : public TokenGenerator {
   std::condition_variable changed_;
   std::deque<std::pair<RequestId, Request>> queue_;
   std::map<RequestId, bool> cancelled_;
+  Tenant last_tenant_;
   SamplingParameters last_sampling_;
   std::vector<TokenId> last_prompt_;
   RequestId last_id_ = 0;

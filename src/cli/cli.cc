@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/serve_access.h"
 
 namespace carronade {
 
@@ -41,6 +42,7 @@ std::vector<std::string> spellings_of(const CLI::App& app, bool flags) {
 std::string explain_extra(const CLI::App& app, const std::string& extra) {
   const auto chosen = app.get_subcommands();
   const bool is_flag = extra.starts_with('-');
+  if (!chosen.empty() && !chosen.front()->get_subcommands().empty()) return explain_extra(*chosen.front(), extra);
   const CLI::App& scope = chosen.empty() ? app : *chosen.front();
   const std::string command = chosen.empty() ? "" : " " + scope.get_name();
   const std::string what = is_flag ? "flag" : chosen.empty() ? "command" : "argument";
@@ -95,10 +97,11 @@ int run_command_line(int argc, char** argv) {
   add_model_commands(app);
   add_show_command(app);
   add_doctor_command(app);
+  add_key_command(app);
   add_bench_command(app);
   add_eval_command(app);
   app.footer(kExamples);  // last: a command takes over what its parent has when it is added
-  const int status = parse_and_run(app, normalize_arguments({argv + 1, argv + argc}));
+  const int status = parse_and_run(app, repeat_api_key(normalize_arguments({argv + 1, argv + argc})));
   // A full disk behind a redirection must not look like success.
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail("not all of the output could be written", 1);
   return status;

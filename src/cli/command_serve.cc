@@ -27,6 +27,7 @@
 #include "cli/open_model.h"
 #include "cli/percent_line.h"
 #include "cli/progress_bar.h"
+#include "cli/serve_access.h"
 #include "cli/vllm_flags.h"
 #include "server/http_server.h"
 #include "server/openai_routes.h"
@@ -41,7 +42,8 @@ struct ServeFlags {
   std::string model, model_flag;
   std::string host = "127.0.0.1", port = "8000", ui_port = "7860";
   std::vector<std::string> served_names;
-  std::string api_key, data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
+  AccessFlags access;
+  std::string data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
   std::string dtype = "auto", revision;
   std::string generation_config = "auto", log_level = "info", kv_dtype = "auto";
   std::string max_model_len = "0", max_num_batched_tokens = "0", kv_memory = "0";
@@ -148,12 +150,14 @@ void print_model(const LoadedModel& model) {
              device.threads == 1 ? "" : "s");
 }
 
-void warn_when_open(const ServeFlags& flags) {
-  if (is_loopback_address(flags.host) || !flags.api_key.empty()) return;
+void warn_when_open(const ServeFlags& flags, const KeyRing& keys) {
+  if (is_loopback_address(flags.host) || !keys.open()) return;
   fmt::print(stderr,
              "\nWARNING: {} can be reached from other machines, and there is no API key: whoever reaches this port can "
              "use the model.\n"
-             "         Give --api-key KEY (or CARRONADE_API_KEY), or leave --host at 127.0.0.1.\n\n",
+             "         Make one with `carronade key add NAME`, or give --api-key KEY (or CARRONADE_API_KEY), or leave "
+             "--host at "
+             "127.0.0.1.\n\n",
              flags.host);
 }
 
@@ -247,7 +251,6 @@ void serve(const ServeFlags& flags) {
   const OpenModelOptions options = model_options(flags);
   const ChatModelOptions chat = chat_options(flags);
   parse_dtype(flags.dtype);
-  if (!flags.data_dir.empty()) make_folders(flags.data_dir);
 
   const auto state = std::make_shared<ServingState>();
   Router router;
@@ -255,9 +258,10 @@ void serve(const ServeFlags& flags) {
   add_operator_routes(router, state, CARRONADE_VERSION);
   add_docs_routes(router, CARRONADE_VERSION);
   add_web_routes(router);
-  HttpServer server(router, flags.api_key);
+  const auto keys = open_key_ring(flags.access, flags.data_dir);
+  HttpServer server(router, {.keys = keys});
   const Ports ports = listen(server, flags);
-  warn_when_open(flags);
+  warn_when_open(flags, *keys);
 
   StopWait stop;
   server.on_signal([&stop](int number) {
@@ -293,11 +297,7 @@ void add_main_flags(CLI::App& command, ServeFlags& flags) {
   command.add_option("--host", flags.host, "Address to listen on; 0.0.0.0 for all (default 127.0.0.1, or VLLM_HOST)");
   command.add_option("--port", flags.port, "Port of the API (default 8000, or VLLM_PORT; 0: a free one)");
   command.add_option("--ui-port", flags.ui_port, "Port of the chat page (default 7860; 0: no page)");
-  command
-      .add_option("--api-key", flags.api_key, "Key that every request must carry (or CARRONADE_API_KEY, VLLM_API_KEY)")
-      ->check([](const std::string& key) {
-        return key.empty() ? std::string("the key is empty: leave the flag out, or give one") : std::string();
-      });
+  add_access_flags(command, flags.access);
   command
       .add_option("--served-model-name", flags.served_names, "What clients call the model; several names may be given")
       ->type_name("NAME");
@@ -384,7 +384,6 @@ Flags of `vllm serve` are understood, with hyphens or underscores.)");
   // Set before parsing, so that the command line comes first.
   flags->host = from_environment({"VLLM_HOST"}, flags->host);
   flags->port = from_environment({"VLLM_PORT"}, flags->port);
-  flags->api_key = from_environment({"CARRONADE_API_KEY", "VLLM_API_KEY"}, "");
 }
 
 }  // namespace carronade

@@ -18,5 +18,6 @@ void add_eval_command(CLI::App& app);
 void add_model_commands(CLI::App& app);  // pull list rm
 void add_show_command(CLI::App& app);
 void add_doctor_command(CLI::App& app);
+void add_key_command(CLI::App& app);  // add list revoke
 
 }  // namespace carronade

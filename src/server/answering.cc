@@ -6,6 +6,7 @@
 
 #include "api/openai_json.h"
 #include "base/log.h"
+#include "workspace/key_ring.h"
 
 namespace carronade {
 
@@ -37,6 +38,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
       }
     }
     running_ = static_cast<int>(jobs_.size());
+    for (const PreparedGeneration& prompt : call_.prompts) spend(prompt.prompt_tokens().size(), 0);
     if (call_.stream) {
       exchange_->start_stream({200,
                                {{"Content-Type", std::string(call_.stream_type)},
@@ -63,13 +65,14 @@ class Answering : public std::enable_shared_from_this<Answering> {
   }
 
   void on_event(int number, const ChatEvent& event) {
+    const auto* finished = std::get_if<ChatFinished>(&event);
+    if (finished) spend(0, static_cast<size_t>(finished->usage.completion_tokens));
     if (running_ == 0) return;  // a request whose later answers could not be started
     if (call_.stream) {
       write(call_.encoder->frames(number, event));
     } else {
       call_.encoder->collect(number, event);
     }
-    const auto* finished = std::get_if<ChatFinished>(&event);
     if (!finished) return;
     log_end(*finished);
     worst_ = std::max(worst_, finished->reason);
@@ -97,6 +100,10 @@ class Answering : public std::enable_shared_from_this<Answering> {
 
   void write(std::string bytes) {
     if (!bytes.empty()) exchange_->write(std::move(bytes));
+  }
+
+  void spend(size_t prompt_tokens, size_t completion_tokens) {
+    if (call_.key) call_.key->spend(static_cast<int64_t>(prompt_tokens), static_cast<int64_t>(completion_tokens));
   }
 
   void log_end(const ChatFinished& finished) const {

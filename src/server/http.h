@@ -11,6 +11,8 @@
 
 namespace carronade {
 
+class ApiKey;
+
 enum class ListenerKind : uint8_t { kApi = 1, kPage = 2 };
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
@@ -22,7 +24,8 @@ struct HttpRequest {
   HttpHeaders headers;  // names in lower case
   std::string body;
   ListenerKind listener = ListenerKind::kApi;
-  std::string id;  // made by the server, also in the reply's X-Request-Id
+  std::string id;               // made by the server, also in the reply's X-Request-Id
+  std::shared_ptr<ApiKey> key;  // whose it is; nullptr: nobody has to say
 
   std::string_view header(std::string_view lower_case_name) const {
     for (const auto& [name, value] : headers) {

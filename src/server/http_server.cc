@@ -75,10 +75,10 @@ struct HttpServer::Impl {
     AccessRules rules;
   };
 
-  Impl(const Router& router, std::string api_key, HttpLimits limits, int threads)
-      : context(std::make_shared<ServerContext>(router, limits)),
-        api_key(std::move(api_key)),
-        thread_count(threads),
+  Impl(const Router& router, HttpServerOptions options)
+      : context(std::make_shared<ServerContext>(router, options.limits)),
+        keys(std::move(options.keys)),
+        thread_count(options.threads),
         work(asio::make_work_guard(context->io)),
         signals(context->io) {}
 
@@ -142,7 +142,7 @@ struct HttpServer::Impl {
   }
 
   std::shared_ptr<ServerContext> context;
-  std::string api_key;
+  std::shared_ptr<const KeyRing> keys;
   int thread_count;
   asio::executor_work_guard<asio::io_context::executor_type> work;
   asio::signal_set signals;
@@ -152,8 +152,8 @@ struct HttpServer::Impl {
   bool stopped = false;
 };
 
-HttpServer::HttpServer(const Router& router, std::string api_key, HttpLimits limits, int threads)
-    : impl_(std::make_unique<Impl>(router, std::move(api_key), limits, threads)) {}
+HttpServer::HttpServer(const Router& router, HttpServerOptions options)
+    : impl_(std::make_unique<Impl>(router, std::move(options))) {}
 
 HttpServer::~HttpServer() {
   stop(std::chrono::milliseconds(0));
@@ -182,7 +182,7 @@ uint16_t HttpServer::listen(const ListenOptions& options) {
   check();
   std::string host = options.host;
   std::ranges::transform(host, host.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  listener->rules = {impl_->api_key, {host}, endpoint.address().is_loopback()};
+  listener->rules = {impl_->keys, {host}, endpoint.address().is_loopback()};
   const uint16_t port = listener->acceptor.local_endpoint().port();
   impl_->listeners.push_back(std::move(listener));
   return port;

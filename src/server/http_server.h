@@ -35,10 +35,16 @@ struct ListenOptions {
   std::string port_flag = "--port";  // what a message calls the setting: "--port"
 };
 
+struct HttpServerOptions {
+  std::shared_ptr<const KeyRing> keys{};  // nullptr: none is asked for
+  HttpLimits limits{};
+  int threads = 2;
+};
+
 class HttpServer {
  public:
-  // The router must outlive the server and not change. `api_key` empty: none.
-  HttpServer(const Router& router, std::string api_key, HttpLimits limits = {}, int threads = 2);
+  // The router must outlive the server and not change.
+  explicit HttpServer(const Router& router, HttpServerOptions options = {});
   ~HttpServer();  // stop(0) if still running
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;

@@ -64,12 +64,14 @@ struct Framing {
 // What a handler holds. Lives on the connection's strand; the connection may go before it does.
 class SessionExchange final : public Exchange, public std::enable_shared_from_this<SessionExchange> {
  public:
+  // `headers` go with the reply, whatever it is.
   SessionExchange(std::shared_ptr<ServerContext> context, asio::any_io_executor strand, std::string id, Framing framing,
-                  std::function<void()> wake)
+                  HttpHeaders headers, std::function<void()> wake)
       : context_(std::move(context)),
         strand_(std::move(strand)),
         id_(std::move(id)),
         framing_(framing),
+        headers_(std::move(headers)),
         wake_(std::move(wake)) {
     ++context_->exchanges;
   }
@@ -167,8 +169,9 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   std::string head(const HttpResponse& response, std::optional<size_t> size) const {
     std::string text = fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\nServer: carronade\r\nX-Request-Id: {}\r\n",
                                    response.status, status_text(response.status), http_date(), id_);
-    for (const auto& [name, value] : response.headers)
-      fmt::format_to(std::back_inserter(text), "{}: {}\r\n", name, value);
+    for (const HttpHeaders* headers : {&response.headers, &headers_}) {
+      for (const auto& [name, value] : *headers) fmt::format_to(std::back_inserter(text), "{}: {}\r\n", name, value);
+    }
     text += "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n";
     if (size) {
       if (response.status != 204 && response.status != 304) text += fmt::format("Content-Length: {}\r\n", *size);
@@ -183,6 +186,7 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   asio::any_io_executor strand_;
   std::string id_;
   Framing framing_;
+  HttpHeaders headers_;
   std::function<void()> wake_;
   std::function<void(AbortReason)> on_abort_;
   std::string output_;     // not yet taken by the connection
@@ -265,15 +269,15 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       co_return false;
     }
     const bool readable = read_head(parser, request);
-    const Route* route = nullptr;
-    std::optional<HttpResponse> refusal;
+    Verdict verdict;
     if (!readable) {
-      refusal = error_response(400, "the request needs a path that begins with \"/\" and one Host header");
+      verdict.refusal = error_response(400, "the request needs a path that begins with \"/\" and one Host header");
     } else {
-      refusal = context_->router.check(request, rules_, route);
+      verdict = context_->router.check(request, rules_);
+      request.key = verdict.key;
     }
     Framing framing{request.method == "HEAD", parser.get().version() < 11, parser.keep_alive()};
-    if (refusal) {
+    if (verdict.refusal) {
       framing.keep_alive = framing.keep_alive && parser.is_done();  // a body that is not wanted is not read
     } else {
       error_code body_error = co_await read_body(parser);
@@ -284,7 +288,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       request.body = std::move(parser.get().body());
     }
     if (context_->draining) framing.keep_alive = false;
-    co_return co_await answer(request, route, std::move(refusal), framing);
+    co_return co_await answer(request, std::move(verdict), framing);
   }
 
   asio::awaitable<bool> wait_for_first_byte() {
@@ -331,22 +335,21 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     co_return error;
   }
 
-  asio::awaitable<bool> answer(const HttpRequest& request, const Route* route, std::optional<HttpResponse> refusal,
-                               Framing framing) {
+  asio::awaitable<bool> answer(const HttpRequest& request, Verdict verdict, Framing framing) {
     const auto started = std::chrono::steady_clock::now();
     // The exchange is dropped by on_end() at the latest, which also makes this harmless.
     exchange_ = std::make_shared<SessionExchange>(context_, stream_.get_executor(), request.id, framing,
-                                                  [this] { timer_.cancel(); });
+                                                  std::move(verdict.headers), [this] { timer_.cancel(); });
     auto exchange = exchange_;
     if (context_->aborting) exchange->abort(AbortReason::kShutdown);
-    if (refusal) {
-      exchange->respond(std::move(*refusal));
+    if (verdict.refusal) {
+      exchange->respond(std::move(*verdict.refusal));
     } else {
-      call(*route, request, exchange);
+      call(*verdict.route, request, exchange);
     }
     if (!exchange->ended()) watch();
     const bool written = co_await write_answer(*exchange);
-    measure(route, request.method, exchange->status(), started);
+    measure(verdict.route, request.method, exchange->status(), started);
     stop_watching();
     exchange->detach();
     exchange_.reset();
@@ -444,7 +447,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     } else {
       response = error_response(400, "this is not HTTP/1.1: " + error.message());
     }
-    SessionExchange exchange(context_, stream_.get_executor(), id, {false, false, false}, [] {});
+    SessionExchange exchange(context_, stream_.get_executor(), id, {false, false, false}, {}, [] {});
     measure(nullptr, {}, response.status, std::chrono::steady_clock::now());
     exchange.respond(std::move(response));
     const std::string output = exchange.take_output();

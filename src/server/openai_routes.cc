@@ -7,6 +7,7 @@
 #include "api/completions.h"
 #include "api/openai.h"
 #include "api/tokenize.h"
+#include "server/access.h"
 #include "server/answering.h"
 
 namespace carronade {
@@ -16,6 +17,7 @@ namespace {
 AnsweringCall call_of(const HttpRequest& request, std::string_view route, const ReplyOptions& reply) {
   AnsweringCall call;
   call.id = request.id;
+  call.key = request.key;
   call.route = route;
   call.stream = reply.stream;
   call.answers = reply.n;
@@ -32,6 +34,7 @@ void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequ
   ChatCompletionCall wanted = parse_chat_completion(request.body);
   const auto model = state->model(wanted.reply.model);
   wanted.request.adapter = state->adapter(wanted.reply.model);
+  wanted.request.tenant = tenant_of(request);
   AnsweringCall call = call_of(request, "chat", wanted.reply);
   call.prompts.emplace_back(model, wanted.request);
   call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
@@ -55,6 +58,7 @@ void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& 
   CompletionCall wanted = parse_completion(request.body);
   const auto model = state->model(wanted.reply.model);
   wanted.options.adapter = state->adapter(wanted.reply.model);
+  wanted.options.tenant = tenant_of(request);
   AnsweringCall call = call_of(request, "completion", wanted.reply);
   std::vector<CompletionEncoder::EchoedPrompt> prompts;
   call.prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added

@@ -63,11 +63,13 @@ void ping(const ServingState& state, Exchange& exchange) {
 void add_operator_routes(Router& router, const std::shared_ptr<ServingState>& state, std::string version) {
   const auto add = [&](std::string method, std::string path,
                        std::function<void(const std::shared_ptr<Exchange>&)> answer) {
+    const bool for_operators = path == "/metrics" || path.starts_with("/debug/");
     router.add({.method = std::move(method),
                 .path = std::move(path),
                 .handler = [answer = std::move(answer)](
                                const HttpRequest&, const std::shared_ptr<Exchange>& exchange) { answer(exchange); },
                 .on_page = false,
+                .scope = for_operators ? KeyScope::kAdmin : KeyScope::kChat,
                 .takes_json = false});
   };
   add("GET", "/metrics",

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "chat/testing.h"
 #include "server/openai_routes.h"
+#include "workspace/key_ring.h"
 
 namespace carronade {
 namespace {
@@ -54,8 +55,9 @@ class OperatorRoutes : public ::testing::Test {
     request.method = std::move(method);
     request.path = std::move(path);
     request.headers = {{"host", "localhost"}};
-    const Route* route = nullptr;
-    if (auto refusal = router_.check(request, {}, route)) return *refusal;
+    const Verdict verdict = router_.check(request, {});
+    if (verdict.refusal) return *verdict.refusal;
+    const Route* route = verdict.route;
     const auto exchange = std::make_shared<Answered>();
     try {
       route->handler(request, exchange);
@@ -106,14 +108,13 @@ TEST_F(OperatorRoutes, AreBehindTheKeyAndNotOnThePage) {
     request.method = "GET";
     request.path = path;
     request.headers = {{"host", "localhost"}};
-    const Route* route = nullptr;
     AccessRules rules;
-    rules.api_key = "secret";
-    auto refusal = router_.check(request, rules, route);
+    rules.keys = std::make_shared<KeyRing>(std::vector<std::string>{"secret"}, nullptr);
+    auto refusal = router_.check(request, rules).refusal;
     ASSERT_TRUE(refusal) << path;
     EXPECT_EQ(refusal->status, 401) << path;
     request.listener = ListenerKind::kPage;
-    refusal = router_.check(request, {}, route);
+    refusal = router_.check(request, {}).refusal;
     ASSERT_TRUE(refusal) << path;
     EXPECT_EQ(refusal->status, 404) << path;
   }

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "api/openai.h"
+#include "server/access.h"
 
 namespace carronade {
 
@@ -19,15 +20,6 @@ bool answers(const Route& route, std::string_view method) {
   return route.method == method || (method == "HEAD" && route.method == "GET");
 }
 
-// Takes as long for a wrong key as for a right one of that length.
-bool same_secret(std::string_view left, std::string_view right) {
-  unsigned difference = left.size() == right.size() ? 0 : 1;
-  for (size_t i = 0; i < left.size(); ++i) {
-    difference |= static_cast<unsigned char>(left[i]) ^ static_cast<unsigned char>(i < right.size() ? right[i] : 0);
-  }
-  return difference == 0;
-}
-
 std::string lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -37,13 +29,6 @@ std::string lower(std::string_view text) {
 std::string_view without_port(std::string_view host) {
   if (host.starts_with('[')) return host.substr(0, host.find(']') + 1);
   return host.substr(0, host.find(':'));
-}
-
-bool has_key(const HttpRequest& request, const std::string& key) {
-  const std::string_view value = request.header("authorization");
-  const size_t space = value.find(' ');
-  return space != std::string_view::npos && lower(value.substr(0, space)) == "bearer" &&
-         same_secret(value.substr(space + 1), key);
 }
 
 bool is_json(std::string_view content_type) {
@@ -81,40 +66,46 @@ std::vector<const Route*> Router::of_path(const HttpRequest& request) const {
   return by_prefix;
 }
 
-std::optional<HttpResponse> Router::check(const HttpRequest& request, const AccessRules& rules,
-                                          const Route*& route) const {
-  route = nullptr;
+Verdict Router::check(const HttpRequest& request, const AccessRules& rules) const {
+  Verdict verdict;
+  const auto refuse = [&](HttpResponse response) {
+    verdict.refusal = std::move(response);
+    return verdict;
+  };
   const std::string_view host = request.header("host");
   if (rules.check_host && !is_loopback_host(host) &&
       std::ranges::find(rules.allowed_hosts, lower(without_port(host))) == rules.allowed_hosts.end()) {
-    return error_response(
+    return refuse(error_response(
         403,
         "this server listens on this machine only, and the Host header names another: use http://127.0.0.1 or "
-        "http://localhost, or start it with --host");
+        "http://localhost, or start it with --host"));
   }
   const auto candidates = of_path(request);
-  if (candidates.empty()) return error_response(404, "there is nothing at " + request.method + " " + request.path);
+  if (candidates.empty())
+    return refuse(error_response(404, "there is nothing at " + request.method + " " + request.path));
 
   std::string allowed = "OPTIONS";
   for (const Route* candidate : candidates) {
     allowed += ", " + candidate->method + (candidate->method == "GET" ? ", HEAD" : "");
-    if (answers(*candidate, request.method)) route = candidate;
+    if (answers(*candidate, request.method)) verdict.route = candidate;
   }
-  if (!route) {
-    if (request.method == "OPTIONS") return HttpResponse{204, {{"Allow", allowed}}, {}, {}};
+  if (!verdict.route) {
+    if (request.method == "OPTIONS") return refuse({204, {{"Allow", allowed}}, {}, {}});
     HttpResponse refusal =
         error_response(405, request.path + " does not take " + request.method + "; it takes " + allowed);
     refusal.headers.emplace_back("Allow", allowed);
-    return refusal;
+    return refuse(std::move(refusal));
   }
-  if (route->needs_key && !rules.api_key.empty() && !has_key(request, rules.api_key)) {
-    return error_response(401, "this server needs its API key: send it as \"Authorization: Bearer KEY\"");
-  }
+  Access access = check_access(request, *verdict.route, rules.keys.get());
+  verdict.key = std::move(access.key);
+  verdict.headers = std::move(access.headers);
+  verdict.refusal = std::move(access.refusal);
   // A page elsewhere can make a browser send a form, but not JSON without asking first; it is never allowed to.
-  if (request.method == "POST" && route->takes_json && !is_json(request.header("content-type"))) {
-    return error_response(415, "the Content-Type must be application/json");
+  if (!verdict.refusal && request.method == "POST" && verdict.route->takes_json &&
+      !is_json(request.header("content-type"))) {
+    verdict.refusal = error_response(415, "the Content-Type must be application/json");
   }
-  return std::nullopt;
+  return verdict;
 }
 
 }  // namespace carronade

@@ -10,8 +10,11 @@
 
 #include "server/http.h"
 #include "server/route_metrics.h"
+#include "workspace/api_key.h"
 
 namespace carronade {
+
+class KeyRing;
 
 struct Route {
   std::string method;  // GET also answers HEAD
@@ -20,14 +23,23 @@ struct Route {
   bool on_api = true;  // which listeners have it
   bool on_page = true;
   bool needs_key = true;
-  bool takes_json = true;  // a POST must say that its body is
+  KeyScope scope = KeyScope::kChat;  // that the key must have
+  bool takes_json = true;            // a POST must say that its body is
   std::shared_ptr<RouteMetrics> metrics = std::make_shared<RouteMetrics>();
 };
 
 struct AccessRules {
-  std::string api_key;                     // empty: none is asked for
+  std::shared_ptr<const KeyRing> keys;     // nullptr: none is asked for
   std::vector<std::string> allowed_hosts;  // Host names besides those of loopback; empty with check_host: only those
   bool check_host = true;  // the listener is bound to loopback: a page elsewhere must not reach it by a name of its own
+};
+
+// What becomes of a request before its body is read.
+struct Verdict {
+  std::optional<HttpResponse> refusal;
+  const Route* route = nullptr;  // to call, unless there is a refusal
+  std::shared_ptr<ApiKey> key;   // whose it is
+  HttpHeaders headers;           // for the reply, whatever it is
 };
 
 // Immutable once the server runs.
@@ -37,8 +49,8 @@ class Router {
   const std::vector<Route>& routes() const { return routes_; }
   RouteMetrics& unmatched() const { return *unmatched_; }  // of requests that no route takes
 
-  // The refusal, or nothing and the route to call. `request.body` need not be there yet.
-  std::optional<HttpResponse> check(const HttpRequest& request, const AccessRules& rules, const Route*& route) const;
+  // `request.body` need not be there yet. Counts the request against its key's limits.
+  Verdict check(const HttpRequest& request, const AccessRules& rules) const;
 
  private:
   std::vector<const Route*> of_path(const HttpRequest& request) const;

@@ -4,6 +4,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 
 import openai
@@ -12,13 +13,15 @@ BUILD = pathlib.Path(os.environ.get("CARRONADE_BUILD", pathlib.Path(__file__).re
 BINARY = BUILD / "carronade"
 # A catalogue name, or a file for machines that have one.
 MODEL = os.environ.get("CARRONADE_TEST_MODEL", "smollm2-135m")
+# Where the program keeps its own; not where the person who runs the tests has theirs.
+DATA_HOME = tempfile.TemporaryDirectory(prefix="carronade-tests-")
 PATIENCE = 120  # seconds until a test gives up; never waited for when all is well
 
 
 def environment(**changes: str) -> dict[str, str]:
     """The tests' own environment without what would change the program's mind."""
     unset = {"VLLM_HOST", "VLLM_PORT", "VLLM_API_KEY", "CARRONADE_API_KEY"}
-    return {**{k: v for k, v in os.environ.items() if k not in unset}, **changes}
+    return {**{k: v for k, v in os.environ.items() if k not in unset}, "XDG_DATA_HOME": DATA_HOME.name, **changes}
 
 
 class Server:
