@@ -14,9 +14,9 @@
 namespace carronade {
 
 struct AnsweringCall {
-  std::string id;          // the request's
+  std::string id;               // the request's
   std::shared_ptr<ApiKey> key;  // who pays; nullptr: nobody
-  std::string_view route;  // for the log: "chat"
+  std::string_view route;       // for the log: "chat"
   bool stream = false;
   std::string_view stream_type = "text/event-stream; charset=utf-8";
   std::vector<PreparedGeneration> prompts;
