@@ -15,13 +15,14 @@ BINARY = BUILD / "carronade"
 MODEL = os.environ.get("CARRONADE_TEST_MODEL", "smollm2-135m")
 # Where the program keeps its own; not where the person who runs the tests has theirs.
 DATA_HOME = tempfile.TemporaryDirectory(prefix="carronade-tests-")
+os.environ["XDG_DATA_HOME"] = DATA_HOME.name  # a test may say another
 PATIENCE = 120  # seconds until a test gives up; never waited for when all is well
 
 
 def environment(**changes: str) -> dict[str, str]:
     """The tests' own environment without what would change the program's mind."""
     unset = {"VLLM_HOST", "VLLM_PORT", "VLLM_API_KEY", "CARRONADE_API_KEY"}
-    return {**{k: v for k, v in os.environ.items() if k not in unset}, "XDG_DATA_HOME": DATA_HOME.name, **changes}
+    return {**{k: v for k, v in os.environ.items() if k not in unset}, **changes}
 
 
 class Server:
