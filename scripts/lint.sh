@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything a reviewer should not have to say: formatting, clang-tidy, the rooms' borders, the page's linters.
+# Everything a reviewer should not have to say: formatting, clang-tidy, the rooms' borders, the documents' links, the page's linters.
 #   scripts/lint.sh [--no-tidy | --tidy-minutes N]     N: see scripts/tidy.py
 set -uo pipefail
 tidy_limit=()
@@ -14,6 +14,7 @@ step() {
 
 format() { git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror; }
 layers() { python3 scripts/check_layers.py; }
+links() { python3 scripts/check_links.py; }
 web() { scripts/web.sh run lint && scripts/web.sh run check; }
 # A file whose text, headers and settings were clean before is not looked at again.
 tidy() {
@@ -23,6 +24,7 @@ tidy() {
 
 step format format
 step layers layers
+step links links
 [ ! -e web/package.json ] || step page web
 [ "${1:-}" = --no-tidy ] || step clang-tidy tidy
 exit $failed

@@ -39,12 +39,20 @@ Payload parts_of(const spdlog::details::log_msg& event) {
   return {payload.substr(0, at), members};
 }
 
+// Without what could forge another line or colour a terminal.
+std::string without_control_characters(std::string_view text) {
+  std::string result(text);
+  std::ranges::replace_if(
+      result, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+  return result;
+}
+
 // The "%*" of the text pattern.
 class TextPayload final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& event, const std::tm&, spdlog::memory_buf_t& out) override {
     const Payload payload = parts_of(event);
-    std::string text(payload.message);
+    std::string text = without_control_characters(payload.message);
     if (!payload.members.empty()) {
       const Json fields = Json::parse(fmt::format("{{{}}}", payload.members));
       for (const auto& [name, value] : fields.items()) {
@@ -117,13 +125,6 @@ void log_event(spdlog::level::level_enum level, std::string_view message, std::i
     payload += fmt::format("\"{}\":{}", field.name, dump(value));
   }
   spdlog::log(level, spdlog::string_view_t(payload.data(), payload.size()));
-}
-
-std::string printable(std::string_view text) {
-  std::string result(text);
-  std::ranges::replace_if(
-      result, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
-  return result;
 }
 
 }  // namespace carronade

@@ -30,7 +30,4 @@ struct LogField {
 };
 void log_event(spdlog::level::level_enum level, std::string_view message, std::initializer_list<LogField> fields);
 
-// Without what could forge another line or colour a terminal: control characters become "?".
-std::string printable(std::string_view text);
-
 }  // namespace carronade

@@ -199,6 +199,10 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.prefix_cache = flags.prefix_cache;
   options.load.engine.memory_bytes = parse_size(flags.memory_budget, "--memory-budget");
   options.load.engine.kv_disk_bytes = parse_size(flags.kv_disk, "--kv-disk");
+  if (options.load.engine.kv_disk_bytes > 0 && !flags.prefix_cache) {
+    throw Error(ErrorCode::kInvalidArgument, "--kv-disk keeps what the prefix cache knows: leave out one of the two",
+                "--kv-disk");
+  }
   options.load.engine.kv_disk_directory =
       (flags.data_dir.empty() ? default_data_dir() : std::filesystem::path(flags.data_dir)) / "kv";
   options.load.engine.speculative_tokens = speculative_tokens(flags.speculative_config);

@@ -4,6 +4,7 @@
 #include <sodium.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <system_error>
@@ -26,6 +27,8 @@ constexpr size_t kChecksumBytes = crypto_generichash_BYTES;
 constexpr size_t kHeaderBytes = kMagic.size() + kTokenBytes;
 // What waits for the disk is memory that no budget knows of.
 constexpr size_t kMostQueuedBytes = 32 << 20;
+// Blocks of another model may be smaller than the one that needs their place.
+constexpr int kMostFreedForOne = 8;
 
 class Hasher {
  public:
@@ -56,6 +59,17 @@ std::string hexadecimal(const BlockDigest& digest) {
   return text;
 }
 
+// Else the first to know would be who reads the log after a day.
+void check_that_files_can_be_made(const fs::path& folder) {
+  const fs::path probe = folder / (std::string(sizeof(BlockDigest) * 2, '0') + ".part");
+  std::ofstream(probe, std::ios::trunc).close();
+  std::error_code failure;
+  if (!fs::remove(probe, failure)) {
+    throw Error(ErrorCode::kIo, fmt::format("{}: no file can be made in the folder for KV blocks", folder.string()),
+                "kv-disk");
+  }
+}
+
 bool is_block_name(const std::string& name) {
   return name.size() == sizeof(BlockDigest) * 2 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
@@ -75,6 +89,7 @@ KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
   }
   // What is in there was somebody's conversation.
   fs::permissions(options_.directory, fs::perms::owner_all, failure);
+  check_that_files_can_be_made(options_.directory);
   if (const uint64_t one = kHeaderBytes + block_bytes_ + kChecksumBytes; one > options_.capacity) {
     throw Error(
         ErrorCode::kInvalidArgument,
@@ -134,6 +149,8 @@ void KvDisk::find_files() {
     const std::string name = entry.path().filename().string();
     if (entry.path().extension() == ".part" && is_block_name(entry.path().stem().string())) {
       fs::remove(entry.path(), failure);
+    } else if (is_block_name(name) && entry.is_directory(failure)) {
+      fs::remove(entry.path(), failure);  // it would be in a block's way for ever; one that holds something stays
     } else if (is_block_name(name)) {
       const uint64_t bytes = entry.file_size(failure);
       if (!failure) found.push_back({entry.last_write_time(failure), {name, bytes}});
@@ -165,12 +182,21 @@ void KvDisk::forget(const std::string& name) {
 }
 
 void KvDisk::make_room(uint64_t bytes) {
-  while (!files_.empty() && stats_.bytes + bytes > options_.capacity) {
-    const std::string oldest = files_.front().name;
-    forget(oldest);
-    std::error_code ignored;
-    fs::remove(path_of(oldest), ignored);
-  }
+  while (!files_.empty() && stats_.bytes + bytes > options_.capacity) remove_oldest();
+}
+
+void KvDisk::remove_oldest() {
+  const std::string oldest = files_.front().name;
+  forget(oldest);
+  std::error_code ignored;
+  fs::remove(path_of(oldest), ignored);
+}
+
+void KvDisk::use(File& file) {
+  file.used = false;
+  std::error_code ignored;
+  fs::last_write_time(path_of(file.name), fs::file_time_type::clock::now(), ignored);
+  files_.splice(files_.end(), files_, by_name_.at(file.name));
 }
 
 bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
@@ -207,9 +233,11 @@ bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
     return false;
   }
   backend_.write_blocks({&into, 1}, std::as_bytes(std::span(content)).subspan(kHeaderBytes, block_bytes_));
-  fs::last_write_time(path, fs::file_time_type::clock::now(), ignored);
   const std::lock_guard lock(mutex_);
-  if (const auto found = by_name_.find(name); found != by_name_.end()) found->second->trusted = true;
+  if (const auto found = by_name_.find(name); found != by_name_.end()) {
+    found->second->trusted = true;
+    found->second->used = true;
+  }
   ++stats_.read;
   return true;
 }
@@ -220,7 +248,10 @@ void KvDisk::save(const BlockDigest& digest, Tokens tokens, BlockId from) {
   {
     std::unique_lock lock(mutex_);
     // A file of an earlier run that nobody has read since may be damaged: it is written anew.
-    if (const auto found = by_name_.find(job.name); found != by_name_.end() && found->second->trusted) return;
+    if (const auto found = by_name_.find(job.name); found != by_name_.end() && found->second->trusted) {
+      if (found->second->used) use(*found->second);
+      return;
+    }
     if (patient_) changed_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kMostQueuedBytes; });
     if (!queue_.empty() && queued_bytes_ + bytes > kMostQueuedBytes) {
       ++stats_.dropped;
@@ -247,10 +278,17 @@ void KvDisk::write_queue() {
     const uint64_t bytes = job.content.size() + kChecksumBytes;
     make_room(bytes);
     lock.unlock();
-    const bool written = write_file(job);
+    Written written = write_file(job);
     lock.lock();
+    // A disk that is full before our capacity is reached: what was used longest ago makes room there too.
+    for (int freed = 0; written == Written::kNoSpace && freed < kMostFreedForOne && !files_.empty(); ++freed) {
+      remove_oldest();
+      lock.unlock();
+      written = write_file(job);
+      lock.lock();
+    }
     queued_bytes_ -= bytes;
-    if (written) {
+    if (written == Written::kYes) {
       add_file(std::move(job.name), bytes, true);
       ++stats_.written;
     } else {
@@ -261,24 +299,26 @@ void KvDisk::write_queue() {
 }
 
 // Renamed when whole, and not synced: after a power cut the checksum tells.
-bool KvDisk::write_file(const Job& job) {
+KvDisk::Written KvDisk::write_file(const Job& job) {
   Hasher hasher;
   hasher.add(job.content.data(), job.content.size());
   const BlockDigest checksum = hasher.finish();
   fs::path part = path_of(job.name);
   part += ".part";
+  errno = 0;
   std::ofstream out(part, std::ios::binary | std::ios::trunc);
   out.write(job.content.data(), static_cast<std::streamsize>(job.content.size()));
   out.write(reinterpret_cast<const char*>(checksum.data()), checksum.size());
   out.close();
+  const bool no_space = !out.good() && (errno == ENOSPC || errno == EDQUOT);
   std::error_code failure;
   if (out.good()) fs::rename(part, path_of(job.name), failure);
-  if (out.good() && !failure) return true;
+  if (out.good() && !failure) return Written::kYes;
   fs::remove(part, failure);
   if (!std::exchange(has_warned_, true))
     spdlog::warn("{}: a KV block could not be written (is the disk full?); such blocks are computed again when needed",
                  part.string());
-  return false;
+  return no_space ? Written::kNoSpace : Written::kNo;
 }
 
 KvDiskStats KvDisk::stats() const {

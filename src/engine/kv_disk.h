@@ -56,18 +56,22 @@ class KvDisk final : public ColdBlocks {
     std::string name;  // the digest in hexadecimal
     uint64_t bytes = 0;
     bool trusted = false;  // written or read in this run: its content is known to be whole
+    bool used = false;     // read since it was last put in its place: it is put behind the others when next given up
   };
   using Files = std::list<File>;  // used longest ago first
   struct Job {
     std::string name;
     std::string content;
   };
+  enum class Written { kYes, kNo, kNoSpace };
 
   void find_files();
   void write_queue();
-  bool write_file(const Job& job);
+  Written write_file(const Job& job);
   void add_file(std::string name, uint64_t bytes, bool trusted);  // under mutex_
   void make_room(uint64_t bytes);                                 // under mutex_
+  void remove_oldest();                                           // under mutex_
+  void use(File& file);                                           // under mutex_
   void forget(const std::string& name);                           // under mutex_
   std::filesystem::path path_of(const std::string& name) const;
 

@@ -1,6 +1,7 @@
 #include "engine/kv_disk.h"
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 #include <algorithm>
 #include <array>
@@ -151,6 +152,61 @@ TEST_F(KvDiskTest, LeavesStrangersFilesAlone) {
 TEST_F(KvDiskTest, AFolderThatCannotBeMadeIsAnError) {
   std::ofstream(folder()) << "a file is in the way";
   EXPECT_THROW(open(), Error);
+}
+
+TEST_F(KvDiskTest, AFolderThatTakesNoFilesIsAnError) {
+  EXPECT_THROW(KvDisk({"/proc/self", 1 << 20, "m"}, *backend_, kLayout), Error);
+}
+
+TEST_F(KvDiskTest, AFolderInABlocksPlaceMakesWay) {
+  save(*open(), 1);
+  const fs::path file = files().at(0);
+  fs::remove(file);
+  fs::create_directory(file);
+  save(*open(), 1);
+  EXPECT_TRUE(loads(*open(), 1));
+}
+
+// Without its first block a conversation is worth nothing, so its last is the first to go: read from the first to the
+// last, and put back from the last to the first, as the pool lets go of them.
+TEST_F(KvDiskTest, WhatWasReadIsAsOldAsWhenItIsPutBack) {
+  const uint64_t one = block_bytes(kLayout) + 8 + 64 + 32;
+  for (const bool restart : {false, true}) {
+    auto disk = open(3 * one);
+    for (int seed = 3; seed >= 1; --seed) save(*disk, seed);
+    disk = nullptr;
+    disk = open(3 * one);
+    for (int seed = 1; seed <= 3; ++seed) EXPECT_TRUE(loads(*disk, seed));
+    for (int seed = 3; seed >= 1; --seed) save(*disk, seed);
+    if (restart) {
+      disk = nullptr;
+      disk = open(3 * one);
+    }
+    save(*disk, 4);
+    disk = nullptr;
+    disk = open(3 * one);
+    EXPECT_TRUE(loads(*disk, 1) && loads(*disk, 2) && loads(*disk, 4));
+    EXPECT_FALSE(loads(*disk, 3));
+    disk = nullptr;
+    fs::remove_all(folder());
+  }
+}
+
+// A file system of 64 KiB, where this may be mounted.
+TEST_F(KvDiskTest, AFullDiskKeepsWhatWasUsedLast) {
+  fs::create_directories(folder());
+  if (::mount("none", folder().c_str(), "tmpfs", 0, "size=65536") != 0) GTEST_SKIP() << "no right to mount";
+  {
+    const auto disk = open();
+    for (int seed = 1; seed <= 100; ++seed) save(*disk, seed);
+  }
+  {
+    const auto disk = open();
+    EXPECT_GE(disk->stats().blocks, 2u);
+    EXPECT_TRUE(loads(*disk, 100));
+    EXPECT_FALSE(loads(*disk, 1));
+  }
+  EXPECT_EQ(::umount(folder().c_str()), 0);
 }
 
 TEST_F(KvDiskTest, AFolderThatGoesAwayCostsTheCacheOnly) {

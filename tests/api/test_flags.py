@@ -34,6 +34,11 @@ def test_a_wrong_value_names_its_flag(flag, value, words):
     assert "the body" not in done.stderr and "internal" not in done.stderr
 
 
+def test_blocks_on_disk_need_the_prefix_cache():
+    done = run("serve", "no-such-model", "--port", "0", "--ui-port", "0", "--kv-disk", "1GiB", "--no-enable-prefix-caching")
+    assert done.returncode != 0 and done.stderr.count("\n") == 1 and "--kv-disk" in done.stderr, done.stderr
+
+
 def test_a_short_context_is_explained_where_there_is_no_server():
     done = run("run", MODEL, "Name three rivers.", "--max-model-len", "10")
     assert done.returncode == 1 and "--max-model-len" in done.stderr and "server" not in done.stderr
