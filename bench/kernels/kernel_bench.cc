@@ -20,7 +20,7 @@ namespace {
 
 int threads() {
   const char* text = std::getenv("THREADS");
-  return text ? std::atoi(text) : 0;
+  return text ? static_cast<int>(std::strtol(text, nullptr, 10)) : 0;
 }
 
 // Every byte at most 31: all block factors are small positive float16, all quants are allowed.
