@@ -197,9 +197,9 @@ std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSi
   return job;
 }
 
-std::unique_ptr<GenerationJob> GenerationJob::start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
-                                                    ChatSink sink) {
-  return PreparedGeneration(std::move(model), request).start(0, std::move(sink));
+std::unique_ptr<GenerationJob> GenerationJob::start(const std::shared_ptr<const ChatModel>& model,
+                                                    const ChatRequest& request, ChatSink sink) {
+  return PreparedGeneration(model, request).start(0, std::move(sink));
 }
 
 GenerationJob::~GenerationJob() {

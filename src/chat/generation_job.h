@@ -111,7 +111,7 @@ class PreparedGeneration {
 class GenerationJob {
  public:
   // Prepares a conversation and starts the one answer to it. Throws as PreparedGeneration does.
-  static std::unique_ptr<GenerationJob> start(std::shared_ptr<const ChatModel> model, const ChatRequest& request,
+  static std::unique_ptr<GenerationJob> start(const std::shared_ptr<const ChatModel>& model, const ChatRequest& request,
                                               ChatSink sink);
 
   // Cancels what still runs and waits for its end, at most a step of the engine. Not from within the sink.

@@ -118,7 +118,7 @@ std::string choose_mark(const Json& user_values, std::string_view source) {
   std::string everything(source);
   for_each_string(user_values, [&](const std::string& text) { everything += text; });
   for (char32_t code = 0xf0000; code < 0x10fffe; ++code) {
-    const std::string mark = private_use_character(code);
+    std::string mark = private_use_character(code);
     if (everything.find(mark) == std::string::npos) return mark;
   }
   throw Error(ErrorCode::kInvalidArgument, "the messages use every private-use character there is; remove some of them",

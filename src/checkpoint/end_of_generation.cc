@@ -48,7 +48,7 @@ void EndOfGenerationFinder::visit(TokenId id, std::string_view spelling, bool sp
   if (!known.empty()) found_.push_back({id, known});
 }
 
-std::vector<TokenId> EndOfGenerationFinder::finish(std::vector<TokenId> named) {
+std::vector<TokenId> EndOfGenerationFinder::finish(const std::vector<TokenId>& named) {
   const auto has = [&](std::string_view spelling) {
     return std::any_of(found_.begin(), found_.end(), [&](const Found& f) { return f.spelling == spelling; });
   };

@@ -17,7 +17,7 @@ class EndOfGenerationFinder {
   void visit(TokenId id, std::string_view spelling, bool special);
 
   // The ids found, and those that the file names (negative ones are left out), ascending without repetition.
-  std::vector<TokenId> finish(std::vector<TokenId> named);
+  std::vector<TokenId> finish(const std::vector<TokenId>& named);
 
  private:
   struct Found {

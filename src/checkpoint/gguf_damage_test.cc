@@ -99,7 +99,7 @@ std::string one_tensor_too_many() {
 }
 
 std::vector<Case> header_cases() {
-  const auto text = [](std::string bytes) { return [=] { return bytes; }; };
+  const auto text = [](const std::string& bytes) { return [=] { return bytes; }; };
   return {
       {"Empty", "expected the letters GGUF, and the file has only 0 bytes", text("")},
       {"ThreeBytes", "has only 3 bytes", text("GGU")},

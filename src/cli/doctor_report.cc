@@ -107,7 +107,7 @@ Finding judge_folder(const char* subject, const std::string& folder, uint64_t wa
 
 uint16_t port_from_environment(const char* name, uint16_t usual) {
   const char* value = std::getenv(name);
-  const int port = value ? std::atoi(value) : 0;
+  const long port = value ? std::strtol(value, nullptr, 10) : 0;
   return port > 0 && port <= 65535 ? static_cast<uint16_t>(port) : usual;
 }
 

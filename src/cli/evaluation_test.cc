@@ -166,7 +166,7 @@ TEST(LogprobGolden, IsReadAsWritten) {
 
 TEST(LogprobGolden, DivergenceIsTheTextbooks) {
   // Of five tokens the golden lists 2 and 3; 0, 1 and 4 share the rest.
-  const auto logs = [](std::vector<double> p) {
+  const auto logs = [](const std::vector<double>& p) {
     std::vector<float> logits;
     for (const double x : p) logits.push_back(static_cast<float>(std::log(x) + 3));
     return logits;

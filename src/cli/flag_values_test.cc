@@ -92,9 +92,9 @@ TEST(FlagValues, GuessedTokens) {
                                                        {R"({"num_speculative_tokens": -1})", "0"},
                                                        {R"({"num_speculative_tokens": "five"})", "a string"},
                                                        {R"({"model": "small"})", "model"}};
-  for (const auto& [config, part] : cases) {
-    const std::string line = refusal([&] { speculative_tokens(config); }, "--speculative-config");
-    EXPECT_NE(line.find(part), std::string::npos) << line;
+  for (const auto& refused : cases) {
+    const std::string line = refusal([&] { speculative_tokens(refused.first); }, "--speculative-config");
+    EXPECT_NE(line.find(refused.second), std::string::npos) << line;
     EXPECT_EQ(line.find("body"), std::string::npos) << line;
   }
 }

@@ -46,7 +46,8 @@ std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& back
 
 }  // namespace
 
-Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in)
+Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in,
+                   const EngineOptions& options_in)
     : backend(std::move(backend_in)),
       model(std::move(model_in)),
       options(options_in),
@@ -330,7 +331,7 @@ void Engine::Impl::publish() {
 // ---- The public face
 // ------------------------------------------------------------------------------------------------------------------
 
-Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, EngineOptions options)
+Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(std::move(backend), std::move(model), options)) {}
 
 Engine::~Engine() {

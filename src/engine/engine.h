@@ -59,7 +59,7 @@ using SnapshotSink = std::function<void(EngineSnapshot)>;
 class Engine {
  public:
   // The model was loaded on this backend. Allocates the KV cache. Throws Error{kInvalidArgument | kUnavailable}.
-  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, EngineOptions options);
+  Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options);
   ~Engine();  // finishes what runs with kCancelled, then joins the thread
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

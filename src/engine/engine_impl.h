@@ -58,7 +58,7 @@ struct StepOutputs {
 };
 
 struct Engine::Impl {
-  Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, EngineOptions options_in);
+  Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> model_in, const EngineOptions& options_in);
 
   // On any thread.
   RequestId submit(Request request);

@@ -128,7 +128,7 @@ TEST_F(EngineMeasures, WhatIsCancelledAsAborted) {
 class Turnstile {
  public:
   EventSink sink() {
-    return [this](EngineEvent event) {
+    return [this](const EngineEvent& event) {
       if (std::holds_alternative<Finished>(event)) return;
       std::unique_lock lock(mutex_);
       ++came_;

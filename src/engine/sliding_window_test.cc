@@ -19,7 +19,7 @@ class SlidingWindowTest : public testing::TestWithParam<const char*> {
  protected:
   static constexpr uint32_t kWindow = 20;
 
-  std::unique_ptr<Engine> make_engine(EngineOptions options, int layers) {
+  std::unique_ptr<Engine> make_engine(const EngineOptions& options, int layers) {
     TinyModel tiny;
     tiny.architecture = GetParam();
     tiny.layers = layers;

@@ -202,7 +202,7 @@ void set_options(CURL* curl, const HttpRequest& request, Transfer& transfer, Lis
   const auto add = [&](const std::string& line) {
     curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
     if (!longer) throw std::bad_alloc();
-    headers.release();
+    static_cast<void>(headers.release());  // it begins the longer list
     headers.reset(longer);
   };
   // Weights do not compress, and a range of a compressed body would be another range.

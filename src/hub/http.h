@@ -40,8 +40,9 @@ struct HttpResponse {
 // A transfer that failed. `retry`: the same request may work later.
 class HttpFailure : public Error {
  public:
-  HttpFailure(ErrorCode code, std::string message, long status, bool retry, std::chrono::seconds retry_after = {})
-      : Error(code, std::move(message)), status(status), retry(retry), retry_after(retry_after) {}
+  HttpFailure(ErrorCode code, const std::string& message, long status, bool retry,
+              std::chrono::seconds retry_after = {})
+      : Error(code, message), status(status), retry(retry), retry_after(retry_after) {}
   long status;  // 0 when no answer came
   bool retry;
   std::chrono::seconds retry_after;

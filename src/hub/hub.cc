@@ -38,7 +38,7 @@ bool is_true(const std::string& text) {
 
 // A token with a line break would become another header.
 std::string checked_token(const char* name) {
-  const std::string token = variable(name);
+  std::string token = variable(name);
   if (std::ranges::any_of(token, [](char c) { return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f; })) {
     throw_error(ErrorCode::kInvalidArgument, "{} holds spaces or control characters", name);
   }

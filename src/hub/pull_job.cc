@@ -157,12 +157,12 @@ std::vector<PullJob::Offer> PullJob::offers() {
     }
   } else {
     for (Repository& repository : hub_.repositories_of(reference_))
-      offers.push_back(hub_offer(std::move(repository), reference_.selector));
+      offers.push_back(hub_offer(repository, reference_.selector));
   }
   return offers;
 }
 
-PullJob::Offer PullJob::hub_offer(Repository repository, std::string selector) {
+PullJob::Offer PullJob::hub_offer(const Repository& repository, const std::string& selector) {
   if (hub_.options_.offline) {
     return [endpoint = repository.endpoint]() -> Plan {
       throw_error(ErrorCode::kUnavailable, "{} is not asked because HF_HUB_OFFLINE is set", endpoint);
@@ -182,12 +182,12 @@ PullJob::Offer PullJob::hub_offer(Repository repository, std::string selector) {
       if (failure.status != 404 || !lower_case(selector).ends_with(".gguf")) throw;
       for (const std::string& piece : split_pieces(selector)) listing.push_back(remote_file(repository, piece));
     }
-    return plan_from_listing(repository, selector, std::move(listing));
+    return plan_from_listing(repository, selector, listing);
   };
 }
 
 PullJob::Plan PullJob::plan_from_listing(const Repository& repository, const std::string& selector,
-                                         std::vector<RemoteFile> listing) const {
+                                         const std::vector<RemoteFile>& listing) const {
   Plan plan;
   plan.source = url_origin(repository.endpoint);
   plan.label = fmt::format("{} ({})", plan.source, repository.name);

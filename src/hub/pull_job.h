@@ -44,11 +44,11 @@ class PullJob {
   using Offer = std::function<Plan()>;  // throws when there is none
 
   std::vector<Offer> offers();
-  Offer hub_offer(Repository repository, std::string selector);
+  Offer hub_offer(const Repository& repository, const std::string& selector);
   Offer package_offer(const ModelSource& source);
   Offer address_offer();
   Plan plan_from_listing(const Repository& repository, const std::string& selector,
-                         std::vector<RemoteFile> listing) const;
+                         const std::vector<RemoteFile>& listing) const;
   void expect(Plan& plan) const;
 
   void take(FileLock& lock);

@@ -57,14 +57,14 @@ class AdapterTest : public testing::Test {
       file.tensor(name + ".lora_a", DType::kF32, {kRank, m.columns}, m.a);
       file.tensor(name + ".lora_b", DType::kF32, {m.rows, kRank}, m.b);
     }
-    const auto path = directory_.path() / fmt::format("adapter-{}.gguf", ++files_);
+    auto path = directory_.path() / fmt::format("adapter-{}.gguf", ++files_);
     file.write(path);
     return path;
   }
   // As PEFT saves it; `names` maps GGUF's names to the published.
   std::filesystem::path write_peft(const Adapter& adapter, const std::map<std::string, std::string>& names,
-                                   json config) {
-    const auto folder = directory_.path() / fmt::format("peft-{}", ++files_);
+                                   const json& config) {
+    auto folder = directory_.path() / fmt::format("peft-{}", ++files_);
     std::filesystem::create_directories(folder);
     std::ofstream(folder / "adapter_config.json") << config.dump();
     json header = json::object();

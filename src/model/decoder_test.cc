@@ -92,8 +92,7 @@ TEST_F(DecoderTest, RefusesValuesThatCannotBe) {
   const auto damaged = [&](const std::string& key, auto value) {
     GgufBuilder file = TinyModel{}.build();
     file.set(key, value);
-    const std::string message = refusal(file, ErrorCode::kCorruptFile);
-    return message;
+    return refusal(file, ErrorCode::kCorruptFile);
   };
   EXPECT_NE(damaged("llama.block_count", uint32_t{0}).find("llama.block_count is 0"), std::string::npos);
   damaged("llama.block_count", uint32_t{3});  // the third layer's tensors are missing

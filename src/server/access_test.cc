@@ -26,7 +26,7 @@ class AccessTest : public ::testing::Test {
   static void SetUpTestSuite() { set_up_test_logging(); }
 
   std::string add(const std::string& name, ApiKeyRow row = {}) {
-    const std::string token = make_token();
+    std::string token = make_token();
     row.id = make_key_id();
     row.name = name;
     row.hash = hash_token(token);

@@ -20,7 +20,7 @@ class HttpServerTest : public ::testing::Test {
   static void SetUpTestSuite() { set_up_test_logging(); }
 
   void start(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
-             std::string key = "") {
+             const std::string& key = "") {
     generator_ = std::make_shared<ScriptedGenerator>(test_tokens(script), unlimited);
     add_openai_routes(router_, state_);
     add_web_routes(router_);
@@ -33,7 +33,7 @@ class HttpServerTest : public ::testing::Test {
   }
   void make_ready() { state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}}); }
   void start_ready(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
-                   std::string key = "") {
+                   const std::string& key = "") {
     start(script, unlimited, limits, std::move(key));
     make_ready();
   }

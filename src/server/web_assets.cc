@@ -74,7 +74,7 @@ void add_web_routes(Router& router) {
               .needs_key = false});
 }
 
-void add_docs_routes(Router& router, std::string version) {
+void add_docs_routes(Router& router, const std::string& version) {
   router.add({.method = "GET",
               .path = "/openapi.json",
               .handler = [document = openapi_document(version)](const HttpRequest&,

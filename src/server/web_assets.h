@@ -25,6 +25,6 @@ std::span<const WebAsset> web_assets();
 void add_web_routes(Router& router);
 
 // /openapi.json behind the key, and /docs, the page that shows it and tries its calls, on both listeners.
-void add_docs_routes(Router& router, std::string version);
+void add_docs_routes(Router& router, const std::string& version);
 
 }  // namespace carronade

@@ -29,6 +29,19 @@ int last_step(soci::session& session, std::span<const Migration> steps) {
   return static_cast<int>(last);
 }
 
+// `hash`: SHA-256 of the token in hexadecimal digits. Limits: 0 is none.
+constexpr const char* kApiKeys =
+    "CREATE TABLE api_keys (id BIGINT PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, hint TEXT NOT "
+    "NULL, scopes BIGINT NOT NULL, tokens_per_day BIGINT NOT NULL, requests_per_minute BIGINT NOT NULL, "
+    "tokens_per_minute BIGINT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, revoked_at "
+    "BIGINT NOT NULL)";
+
+// `day`: days since 1970, UTC.
+constexpr const char* kKeyUsage =
+    "CREATE TABLE key_usage (key_id BIGINT NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE, day BIGINT NOT "
+    "NULL, requests BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, PRIMARY "
+    "KEY (key_id, day))";
+
 }  // namespace
 
 std::span<const Migration> migrations() {
@@ -36,17 +49,10 @@ std::span<const Migration> migrations() {
       {1,
        "API keys and what they used",
        {
-           // `hash`: SHA-256 of the token in hexadecimal digits. Limits: 0 is none.
-           "CREATE TABLE api_keys (id BIGINT PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, hint TEXT NOT "
-           "NULL, scopes BIGINT NOT NULL, tokens_per_day BIGINT NOT NULL, requests_per_minute BIGINT NOT NULL, "
-           "tokens_per_minute BIGINT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, revoked_at "
-           "BIGINT NOT NULL)",
+           kApiKeys,
            // A revoked key's name may be given again.
            "CREATE UNIQUE INDEX api_keys_by_name ON api_keys (name) WHERE revoked_at = 0",
-           // `day`: days since 1970, UTC.
-           "CREATE TABLE key_usage (key_id BIGINT NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE, day BIGINT NOT "
-           "NULL, requests BIGINT NOT NULL, prompt_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL, PRIMARY "
-           "KEY (key_id, day))",
+           kKeyUsage,
            // How often a table was changed: what a running server looks at to learn of it.
            "CREATE TABLE change_counts (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
            "INSERT INTO change_counts (name, value) VALUES ('api_keys', 0)",

@@ -33,7 +33,7 @@ void make_private(const std::filesystem::path& file) {
 // SOCI reads its own little language: key=value pairs, a value with a space in quotation marks; text without "=" is the
 // file's name as it is.
 std::string connect_string(const std::filesystem::path& file) {
-  const std::string name = std::filesystem::absolute(file).string();
+  std::string name = std::filesystem::absolute(file).string();
   if (name.find('=') == std::string::npos) return name;
   if (name.find_first_of("\" ") == std::string::npos) return "db=" + name;
   throw_error(

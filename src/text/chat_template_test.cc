@@ -130,8 +130,7 @@ TEST(ChatTemplate, BoundsWhatATemplateCosts) {
       "{{ [[]] * 10 ** 9 }}",
       "{{ {}|tojson(indent=10 ** 12) }}",
       "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-      "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{% endfor %}{% endfor %}{% endfor "
-      "%}",
+      "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}{%endfor%}{%endfor%}{%endfor%}",
       "{% for a in range(9999) %}{{ 'x' * 9999 }}{% endfor %}",
       "{% set ns = namespace(s='aa') %}{% for a in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
       "{% set ns = namespace(l=[]) %}{% for a in range(999) %}{% set ns.l = ns.l + ['a' * 9999999] %}{% endfor %}",

@@ -83,7 +83,7 @@ class KeyRingTest : public ::testing::Test {
                                      KeyRingOptions{std::chrono::milliseconds(0), [this] { return now_; }});
   }
   std::string add(const std::string& name, ApiKeyRow row = {}) {
-    const std::string token = make_token();
+    std::string token = make_token();
     row.id = make_key_id();
     row.name = name;
     row.hash = hash_token(token);

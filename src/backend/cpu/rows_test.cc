@@ -223,8 +223,9 @@ AttentionData make_kv(KvFormat format, int head_dim, int blocks) {
           std::memcpy(piece + 2 * at, &half, 2);
           exact[p * dim + d] = static_cast<double>(half_to_float(half));
         } else {
-          const size_t scale_at = 16 * dim + 2 * (16 * (d / 32) + p % 16);
-          const uint16_t scale = float_to_half(0.01f + 0.0001f * static_cast<float>(p + d / 32));
+          const size_t group = d / 32;
+          const size_t scale_at = 16 * dim + 2 * (16 * group + p % 16);
+          const uint16_t scale = float_to_half(0.01f + 0.0001f * static_cast<float>(p + group));
           std::memcpy(piece + scale_at, &scale, 2);
           const auto q = static_cast<int8_t>(random() % 255 - 127);
           std::memcpy(piece + at, &q, 1);

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
 #include <system_error>
 #include <utility>
 
@@ -35,7 +36,8 @@ int usable_cpus() {
   int count = 0;
   if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
   if (count <= 0) count = static_cast<int>(std::thread::hardware_concurrency());
-  if (const auto limit = read_control_group().processors) count = std::min(count, static_cast<int>(*limit + 0.5));
+  if (const auto limit = read_control_group().processors)
+    count = std::min(count, static_cast<int>(std::lround(*limit)));
   return std::max(1, count);
 }
 

@@ -115,8 +115,8 @@ std::string grouped(std::string_view digits, char separator, size_t every, size_
 }
 
 // Sign, prefix and digits, padded; `tail` is what follows the integer part.
-std::string lay_out(Budget& budget, const Spec& spec, std::string sign, std::string_view digits, std::string_view tail,
-                    size_t every) {
+std::string lay_out(Budget& budget, const Spec& spec, const std::string& sign, std::string_view digits,
+                    std::string_view tail, size_t every) {
   budget.check_size(static_cast<uint64_t>(std::max<int64_t>(spec.width, 0)) * spec.fill.size());
   const size_t width = static_cast<size_t>(std::max<int64_t>(spec.width, 0));
   std::string number;
@@ -150,7 +150,7 @@ std::string sign_of(const Spec& spec, bool negative) {
 std::string format_text(Budget& budget, const Value& value, const Spec& spec, std::string_view original) {
   const char type = spec.type.empty() ? 's' : spec.type[0];
   if (type != 's' || spec.type.size() > 1) unknown_code(spec, value);
-  if (spec.sign != '-' || original.find_first_of("+") == 0) raise("Sign not allowed in string format specifier");
+  if (spec.sign != '-' || original.starts_with('+')) raise("Sign not allowed in string format specifier");
   if (spec.alternate) raise("Alternate form (#) not allowed in string format specifier");
   if (spec.no_negative_zero) raise("Negative zero coercion (z) not allowed in format specifier with 's'");
   if (spec.grouping) raise(std::string("Cannot specify '") + spec.grouping + "' with 's'.");

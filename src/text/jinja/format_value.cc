@@ -226,7 +226,7 @@ std::string repr_float(double number) {
     text.remove_prefix(1);
   }
   const size_t e = text.find('e');
-  const int exponent = std::atoi(text.data() + e + 1);
+  const int exponent = static_cast<int>(std::strtol(text.data() + e + 1, nullptr, 10));
   std::string digits(1, text[0]);
   if (e > 2) digits += text.substr(2, e - 2);
   const int count = static_cast<int>(digits.size());

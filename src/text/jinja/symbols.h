@@ -24,7 +24,7 @@ struct FunctionScope {
 struct Variable {
   FunctionScope* function;
   int slot;
-  auto operator<=>(const Variable&) const = default;
+  auto operator<=>(const Variable&) const = default;  // NOLINT(modernize-use-nullptr): clang-tidy 14 sees a 0 there
 };
 
 class Symbols {

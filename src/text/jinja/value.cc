@@ -182,7 +182,7 @@ std::string describe_type(const char* type_name) {
   return std::string(name) + " object";
 }
 
-void raise(std::string message) { throw Error(ErrorCode::kInvalidArgument, std::move(message)); }
+void raise(const std::string& message) { throw Error(ErrorCode::kInvalidArgument, message); }
 
 void raise_undefined(const Value& undefined) { raise(undefined.as<Undefined>().message()); }
 

@@ -280,7 +280,7 @@ const char* type_name(const Value& value);
 // As in messages about absent attributes: `dict object`, `None`.
 std::string describe_type(const char* type_name);
 
-[[noreturn]] void raise(std::string message);
+[[noreturn]] void raise(const std::string& message);
 // What any operation on an undefined value ends in.
 [[noreturn]] void raise_undefined(const Value& undefined);
 
