@@ -43,7 +43,8 @@ function(carronade_room room)
     carronade_flags(${room}_test)
     target_link_libraries(${room}_test PRIVATE carronade_${room} GTest::gtest_main)
     target_compile_definitions(${room}_test PRIVATE CARRONADE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
-    gtest_discover_tests(${room}_test TEST_PREFIX "${room}." DISCOVERY_TIMEOUT 60
+    # Pretty values would put addresses into the names of tests.
+    gtest_discover_tests(${room}_test TEST_PREFIX "${room}." NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
                          PROPERTIES TIMEOUT 600 LABELS unit)
   endif()
 endfunction()

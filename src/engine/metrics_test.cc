@@ -155,8 +155,8 @@ class Turnstile {
 TEST_F(EngineMeasures, ASnapshotShowsWhoRunsAndWhoWaits) {
   EngineOptions options = small_options();
   options.max_num_seqs = 2;
+  Turnstile turnstile;  // outlives the engine, which calls it
   const auto engine = make_engine(options);
-  Turnstile turnstile;
   Request first = request(prompt(20), 30);
   first.sink = turnstile.sink();
   first.tenant = {.id = 7, .weight = 2};

@@ -3,6 +3,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509err.h>
 
 #include <array>
 
@@ -15,11 +16,14 @@ namespace carronade {
 
 namespace {
 
-std::string last_openssl_error() {
-  const unsigned long code = ERR_peek_last_error();
-  ERR_clear_error();
-  const char* reason = code ? ERR_reason_error_string(code) : nullptr;
-  return reason ? reason : "it is not in PEM format";
+std::string reason_of(const boost::system::error_code& error) {
+  const char* reason = ERR_reason_error_string(static_cast<unsigned long>(error.value()));
+  return reason ? reason : error.message();
+}
+
+bool is_key_mismatch(const boost::system::error_code& error) {
+  const auto code = static_cast<unsigned long>(error.value());
+  return ERR_GET_LIB(code) == ERR_LIB_X509 && ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH;
 }
 
 // Read by us first, so that a missing file is told from a wrong one.
@@ -61,19 +65,19 @@ std::shared_ptr<boost::asio::ssl::context> make_tls_context(const TlsFiles& file
   context->use_certificate_chain(boost::asio::buffer(certificate), error);
   if (error) {
     throw_error(ErrorCode::kInvalidArgument, "{} holds no certificate that can be used: {}", files.certificate,
-                last_openssl_error());
+                reason_of(error));
   }
   context->use_private_key(boost::asio::buffer(key), ssl::context::pem, error);
+  ERR_clear_error();
+  if (is_key_mismatch(error) || (!error && SSL_CTX_check_private_key(handle) != 1)) {
+    throw_error(ErrorCode::kInvalidArgument, "the private key {} is not that of the certificate {}", files.key,
+                files.certificate);
+  }
   if (error) {
     throw_error(ErrorCode::kInvalidArgument,
                 "{} holds no private key that can be used: {} (a key with a passphrase cannot; `openssl pkey -in FILE` "
                 "takes it away)",
-                files.key, last_openssl_error());
-  }
-  if (SSL_CTX_check_private_key(handle) != 1) {
-    ERR_clear_error();
-    throw_error(ErrorCode::kInvalidArgument, "the private key {} is not that of the certificate {}", files.key,
-                files.certificate);
+                files.key, reason_of(error));
   }
   return context;
 }

@@ -34,8 +34,8 @@ class Server:
         self._changed = threading.Condition()
         self._ended = False
         threading.Thread(target=self._read, daemon=True).start()
-        self.url = self.wait_for(r"API +(http://\S+)/v1").group(1)
-        self.page_url = self.wait_for(r"Chat +(http://\S+)").group(1) if page else None
+        self.url = self.wait_for(r"API +(https?://\S+)/v1").group(1)
+        self.page_url = self.wait_for(r'Chat +(https?://[^\s"]+)').group(1) if page else None
         self.wait_for("Ready")
         self.port = int(self.url.rsplit(":", 1)[1])
 

@@ -5,7 +5,7 @@ import socket
 import ssl
 import subprocess
 
-import httpx
+import httpx2
 import openai
 import pytest
 from server import PATIENCE, Server, client_of
@@ -35,7 +35,7 @@ def test_tls_from_start_to_end(certificate, tmp_path):
         assert notify.recv(100) == b"READY=1"
         trust = ssl.create_default_context(cafile=str(certificate / "cert.pem"))
         with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=PATIENCE,
-                           http_client=httpx.Client(verify=trust)) as client:
+                           http_client=httpx2.Client(verify=trust)) as client:
             messages = [{"role": "user", "content": SECRET}]
             reply = client.chat.completions.with_raw_response.create(model="tiny", messages=messages, max_tokens=5,
                                                                      extra_headers={"X-Request-Id": "mine-1", "Origin": "https://app.example"})
@@ -43,7 +43,7 @@ def test_tls_from_start_to_end(certificate, tmp_path):
             assert reply.headers["access-control-allow-origin"] == "https://app.example"
             chunks = list(client.chat.completions.create(model="tiny", messages=messages, max_tokens=5, stream=True))
             assert chunks[-1].choices[0].finish_reason
-        with httpx.Client(verify=trust) as client:
+        with httpx2.Client(verify=trust) as client:
             forged = client.get(f"{server.url}/v1/models?key={SECRET}", headers={"X-Request-Id": "no spaces", "Origin": "https://evil.example"})
             assert re.fullmatch("[0-9a-f]{16}", forged.headers["x-request-id"])
             assert "access-control-allow-origin" not in forged.headers

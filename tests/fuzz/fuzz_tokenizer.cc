@@ -62,7 +62,7 @@ void check_description(std::string_view bytes) {
     return value;
   };
   const auto string = [&] {
-    const size_t length = std::min<size_t>(next() % 8, bytes.size());
+    const size_t wanted = next() % 8, length = std::min(wanted, bytes.size());
     std::string text(bytes.substr(0, length));
     bytes.remove_prefix(length);
     return text;

@@ -240,9 +240,10 @@ std::string format_integer(Budget& budget, const Value& value, const Spec& spec)
 }  // namespace
 
 std::string integer_digits(uint64_t magnitude, int base, bool upper) {
+  const std::string_view alphabet = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string digits;
   do {
-    digits += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[magnitude % static_cast<uint64_t>(base)];
+    digits += alphabet[magnitude % static_cast<uint64_t>(base)];
     magnitude /= static_cast<uint64_t>(base);
   } while (magnitude);
   std::reverse(digits.begin(), digits.end());
