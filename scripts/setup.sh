@@ -25,7 +25,8 @@ packages=("${apt_run[@]}")
 python_needs=()
 [ "$purpose" = run ] || python_needs=(-r tests/requirements.txt)
 
-stamp="$CARRONADE_CACHE/setup-$purpose-$(cat scripts/setup.sh tests/requirements.txt 2>/dev/null | cksum | cut -d' ' -f1)"
+inputs=(scripts/setup.sh tests/requirements.txt tests/clients/requirements.txt tests/clients/package-lock.json)
+stamp="$CARRONADE_CACHE/setup-$purpose-$(cat "${inputs[@]}" 2>/dev/null | cksum | cut -d' ' -f1)"
 [ -e "$stamp" ] && [ "$stamp" -nt /var/lib/dpkg/status ] && exit 0
 
 install_system_packages() {
@@ -70,7 +71,23 @@ install_private_packages() {
   "$CARRONADE_VENV/bin/python3" -m pip install --quiet --disable-pip-version-check "${python_needs[@]}"
 }
 
+# The API clients that tests drive: Python packages that cannot live beside tests/requirements.txt, and one for Node.
+install_clients() {
+  [ "$purpose" = test ] || return 0
+  local files=(tests/clients/requirements.txt tests/clients/package.json tests/clients/package-lock.json tests/clients/.npmrc)
+  cmp -s <(cat "${files[@]}") "$CARRONADE_CLIENTS/installed" && return 0
+  echo "setup: installing API clients into $CARRONADE_CLIENTS: $(grep -v '^#' tests/clients/requirements.txt | tr '\n' ' ')openai for Node"
+  python3 -m venv "$CARRONADE_CLIENTS"
+  # Of these large packages little is imported: that is compiled when it is.
+  "$CARRONADE_CLIENTS/bin/python3" -m pip install --quiet --disable-pip-version-check --no-compile -r tests/clients/requirements.txt
+  mkdir -p "$CARRONADE_CLIENTS/node"
+  cp "${files[@]:1}" "$CARRONADE_CLIENTS/node"
+  (cd "$CARRONADE_CLIENTS/node" && npm ci --silent)
+  cat "${files[@]}" >"$CARRONADE_CLIENTS/installed"
+}
+
 mkdir -p "$CARRONADE_CACHE"
 install_system_packages
 install_private_packages
+install_clients
 touch "$stamp"

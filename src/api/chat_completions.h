@@ -2,6 +2,7 @@
 // vLLM's OpenAI-compatible server (protocol of chat completions).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "api/answer_encoder.h"
 #include "api/openai_json.h"
 #include "api/request_fields.h"
+#include "api/stream_framing.h"
 
 namespace carronade {
 
@@ -20,6 +22,7 @@ struct ChatCompletionCall {
 
 // Throws Error{kInvalidArgument} naming the field.
 ChatCompletionCall parse_chat_completion(std::string_view body);
+ChatCompletionCall read_chat_completion(const Json& body);  // the same
 
 // The messages of a request's `messages`; the same errors.
 std::vector<ChatMessage> read_messages(const JsonFields& fields);
@@ -27,7 +30,8 @@ std::vector<ChatMessage> read_messages(const JsonFields& fields);
 class ChatCompletionEncoder : public AnswerEncoder {
  public:
   // `head.id` without its prefix "chatcmpl-".
-  ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens);
+  ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens,
+                        std::unique_ptr<StreamFraming> framing = make_event_framing());
 
   std::string start_frames() override;
   std::string frames(int answer, const ChatEvent& event) override;
@@ -55,6 +59,7 @@ class ChatCompletionEncoder : public AnswerEncoder {
   int prompt_tokens_;
   std::vector<TokenDetail> prompt_;
   std::vector<Answer> answers_;
+  std::unique_ptr<StreamFraming> framing_;
 };
 
 }  // namespace carronade

@@ -16,14 +16,16 @@ Json token_json(const TokenDetail& detail, bool as_id) {
 
 }  // namespace
 
-ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens)
+ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens,
+                                             std::unique_ptr<StreamFraming> framing)
     : reply_(call.reply),
       include_reasoning_(call.include_reasoning),
       logprobs_(call.request.sampling.logprobs),
       prompt_logprobs_(call.request.prompt_logprobs),
       head_(std::move(head)),
       prompt_tokens_(prompt_tokens),
-      answers_(static_cast<size_t>(call.reply.n)) {
+      answers_(static_cast<size_t>(call.reply.n)),
+      framing_(std::move(framing)) {
   head_.id = "chatcmpl-" + head_.id;
 }
 
@@ -62,7 +64,7 @@ std::string ChatCompletionEncoder::delta_frame(int answer, Json delta, Json logp
   Json json = chunk(answer, std::move(delta), nullptr);
   json["choices"][0]["logprobs"] = std::move(logprobs);
   if (reply_.continuous_usage) json["usage"] = usage_json({prompt_tokens_, 0, completion_tokens, 0});
-  return frame(json);
+  return framing_->chunk(json);
 }
 
 std::string ChatCompletionEncoder::frames(int answer, const ChatEvent& event) {
@@ -79,11 +81,11 @@ std::string ChatCompletionEncoder::frames(int answer, const ChatEvent& event) {
 }
 
 std::string ChatCompletionEncoder::finish_frame(int answer, const ChatFinished& finished) const {
-  if (finished.reason == FinishReason::kFailed) return error_frame(finished);
+  if (finished.reason == FinishReason::kFailed) return framing_->error(error_of(finished));
   Json last = chunk(answer, Json::object(), openai_finish_reason(finished.reason));
   last["choices"][0]["stop_reason"] = stop_reason_json(finished);
   if (reply_.continuous_usage) last["usage"] = usage_json(finished.usage);
-  return frame(last);
+  return framing_->chunk(last);
 }
 
 std::string ChatCompletionEncoder::end_frames() {
@@ -94,9 +96,9 @@ std::string ChatCompletionEncoder::end_frames() {
     Json last = head_.json("chat.completion.chunk");
     last["choices"] = Json::array();
     last["usage"] = usage_json(usage());
-    result = frame(last);
+    result = framing_->chunk(last);
   }
-  return result.append(kDoneFrame);
+  return result + framing_->end(usage());
 }
 
 void ChatCompletionEncoder::collect(int answer, const ChatEvent& event) {

@@ -97,7 +97,10 @@ std::vector<ChatMessage> read_messages(const JsonFields& fields) {
 }
 
 ChatCompletionCall parse_chat_completion(std::string_view body) {
-  const Json json = parse_json_object(body);
+  return read_chat_completion(parse_json_object(body));
+}
+
+ChatCompletionCall read_chat_completion(const Json& json) {
   check_fields(chat_completion_fields(), json);
   const JsonFields fields(json);
 

@@ -26,6 +26,8 @@ std::string_view error_type(int status) {
       return "RequestEntityTooLargeError";
     case 415:
       return "UnsupportedMediaTypeError";
+    case 426:
+      return "BadRequestError";
     case 429:
       return "RateLimitError";
     case 431:

@@ -11,9 +11,12 @@ std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::erro
 
 std::string frame(const Json& json) { return "data: " + dump(json) + "\n\n"; }
 
+Error error_of(const ChatFinished& finished) {
+  return finished.error.value_or(Error(ErrorCode::kInternal, "the model failed while answering"));
+}
+
 std::string error_frame(const ChatFinished& finished) {
-  const Error error = finished.error.value_or(Error(ErrorCode::kInternal, "the model failed while answering"));
-  return "data: " + openai_error_body(error) + "\n\n";
+  return "data: " + openai_error_body(error_of(finished)) + "\n\n";
 }
 
 Json usage_json(const ChatUsage& usage) {

@@ -18,6 +18,8 @@ std::string dump(const Json& json);
 std::string frame(const Json& json);
 inline constexpr std::string_view kDoneFrame = "data: [DONE]\n\n";
 
+// What an answer failed by.
+Error error_of(const ChatFinished& finished);
 // The end of an answer that failed: an error in place of a chunk.
 std::string error_frame(const ChatFinished& finished);
 

@@ -13,6 +13,8 @@ namespace carronade {
 
 namespace {
 
+constexpr std::string_view kStreamPath = "/v1/stream";
+
 struct Operation {
   std::string_view path, method, summary;
   std::string_view request;  // of components/schemas, or empty
@@ -30,6 +32,12 @@ const std::vector<Operation>& operations() {
        "ChatCompletionRequest",
        "application/json",
        {400, 404, 503}},
+      {kStreamPath,
+       "get",
+       "A WebSocket: requests of /v1/chat/completions as messages, their chunks as messages (docs/websocket.md)",
+       "",
+       "",
+       {426}},
       {"/v1/completions",
        "post",
        "A text goes on, or its gap is filled",
@@ -137,6 +145,8 @@ std::string_view meaning(int status) {
       return "the body is too large";
     case 415:
       return "the body is not JSON";
+    case 426:
+      return "the request did not ask for a WebSocket";
     case 429:
       return "over the limit of this key: Retry-After says for how long";
     default:
@@ -155,7 +165,11 @@ Json operation_json(const Operation& operation) {
   Json ok = {{"description", "OK"}};
   if (!operation.reply.empty()) ok["content"] = {{std::string(operation.reply), Json::object()}};
   if (!operation.request.empty() && is_openai) ok["content"]["text/event-stream"] = {{"schema", {{"type", "string"}}}};
-  replies["200"] = std::move(ok);
+  if (operation.path == kStreamPath) {
+    replies["101"] = {{"description", "a WebSocket from here on"}};
+  } else {
+    replies["200"] = std::move(ok);
+  }
   for (const int status : operation.errors) replies[std::to_string(status)] = error_reply(status);
   if (operation.needs_key) {
     for (const int status : {401, 403, 429}) replies[std::to_string(status)] = error_reply(status);

@@ -145,7 +145,10 @@ class ScriptedGenerator : public TokenGenerator {
     Finished finished;
     finished.usage.prompt_tokens = static_cast<int>(request.prompt.size());
     const auto& stops = request.sampling.stop_tokens;
-    for (const TokenId token : script_) {
+    std::deque<TokenId> rest(script_.begin(), script_.end());
+    while (!rest.empty()) {
+      const TokenId token = rest.front();
+      rest.pop_front();
       changed_.wait(lock, [&] { return closing_ || permits_ > 0 || cancelled_[id]; });
       if (closing_ || cancelled_[id]) {
         finished.reason = FinishReason::kCancelled;
@@ -163,6 +166,8 @@ class ScriptedGenerator : public TokenGenerator {
       request.sink(TokenEvent{token, -0.5f, {{token, -0.5f}, {'x', -1.5f}}, 1});
       lock.lock();
       if (std::holds_alternative<Constraint::Stop>(verdict)) break;
+      if (const auto* force = std::get_if<Constraint::Force>(&verdict))
+        rest.insert(rest.begin(), force->tokens.begin(), force->tokens.end());
       if (finished.usage.completion_tokens >= request.sampling.max_tokens) {
         finished.reason = FinishReason::kLength;
         break;

@@ -11,13 +11,13 @@ namespace carronade {
 namespace {
 
 // The token of "Authorization: Bearer TOKEN".
-std::optional<std::string_view> bearer_token(const HttpRequest& request) {
+std::string_view bearer_token(const HttpRequest& request) {
   constexpr std::string_view kScheme = "bearer ";
   const std::string_view value = request.header("authorization");
   const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
   if (value.size() <= kScheme.size() ||
       !std::equal(kScheme.begin(), kScheme.end(), value.begin(), [&](char b, char a) { return same(a, b); })) {
-    return std::nullopt;
+    return {};
   }
   return value.substr(kScheme.size());
 }
@@ -25,6 +25,11 @@ std::optional<std::string_view> bearer_token(const HttpRequest& request) {
 Access refused(int status, std::string_view message) { return {error_response(status, message), {}, nullptr}; }
 
 }  // namespace
+
+std::string_view presented_token(const HttpRequest& request, const Route& route) {
+  if (!route.websocket || !request.header("authorization").empty()) return bearer_token(request);
+  return subprotocol_key(request);
+}
 
 std::string reset_text(double seconds) {
   const auto milliseconds = static_cast<int64_t>(std::ceil(std::max(0.0, seconds) * 1000.0));
@@ -80,9 +85,9 @@ std::optional<HttpResponse> limit_refusal(const Admission& admission, const ApiK
 
 Access check_access(const HttpRequest& request, const Route& route, const KeyRing* keys) {
   if (!route.needs_key || !keys || keys->open()) return {};
-  const auto token = bearer_token(request);
-  if (!token) return refused(401, "this server needs an API key: send it as \"Authorization: Bearer KEY\"");
-  KeyRing::Found found = keys->find(*token);
+  const std::string_view token = presented_token(request, route);
+  if (token.empty()) return refused(401, "this server needs an API key: send it as \"Authorization: Bearer KEY\"");
+  KeyRing::Found found = keys->find(token);
   if (!found.key) return refused(401, found.reason);
   if (!found.key->may(route.scope)) {
     return refused(403, fmt::format("the API key {} is not for this: {} needs the scope {}", found.key->name(),

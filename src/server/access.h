@@ -17,6 +17,9 @@ struct Access {
   std::shared_ptr<ApiKey> key;  // nullptr: nobody has to say who they are
 };
 
+// The token that a request carries: "Authorization: Bearer TOKEN", or as a browser's WebSocket does. Empty when none.
+std::string_view presented_token(const HttpRequest& request, const Route& route);
+
 // 401 without a key, with an unknown one, with one that has ended; 403 when it lacks the route's scope; 429 when a
 // limit is reached. Counts the request where it asks for work (a POST of JSON, scope chat). `keys` nullptr: everyone
 // may.

@@ -51,6 +51,9 @@ class Answering : public std::enable_shared_from_this<Answering> {
     exchange_->on_abort([weak = weak_from_this()](AbortReason reason) {
       if (const auto self = weak.lock()) self->on_abort(reason);
     });
+    exchange_->on_answer_now([weak = weak_from_this()] {
+      if (const auto self = weak.lock()) self->answer_now();
+    });
   }
 
   void forget() {
@@ -62,6 +65,10 @@ class Answering : public std::enable_shared_from_this<Answering> {
   void on_abort(AbortReason reason) {
     gone_ = gone_ || reason == AbortReason::kDisconnected;
     for (const auto& job : jobs_) job->cancel();
+  }
+
+  void answer_now() {
+    for (const auto& job : jobs_) job->answer_now();
   }
 
   void on_event(int number, const ChatEvent& event) {

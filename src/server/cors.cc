@@ -29,7 +29,26 @@ bool is_header_list(std::string_view text) {
   });
 }
 
+// The page came from the host that it now asks. The scheme is not compared: what stands between may speak TLS for us.
+bool is_same_host(std::string_view origin, std::string_view host) {
+  std::string_view own_port;
+  if (origin.starts_with("http://")) own_port = ":80";
+  if (origin.starts_with("https://")) own_port = ":443";
+  if (own_port.empty()) return false;
+  origin.remove_prefix(origin.find("://") + 3);
+  if (host.ends_with(own_port)) host.remove_suffix(own_port.size());
+  return std::ranges::equal(origin, host,
+                            [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); });
+}
+
 }  // namespace
+
+bool is_of_foreign_page(const HttpRequest& request, const CorsRules& rules) {
+  const auto origins = std::ranges::count(request.headers, "origin", [](const auto& header) { return header.first; });
+  if (origins == 0) return false;
+  const std::string_view origin = request.header("origin");
+  return origins > 1 || !(is_same_host(origin, request.header("host")) || lets_in(rules, origin));
+}
 
 void check_origin(const std::string& origin) {
   if (origin == "*" || origin == "null") return;

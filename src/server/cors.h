@@ -17,6 +17,10 @@ struct CorsRules {
 // Throws Error{kInvalidArgument, …, "--allowed-origins"} for what is no origin.
 void check_origin(const std::string& origin);
 
+// The request comes from a page of another origin than the one it is sent to, and that origin is not let in. Who names
+// no origin is no page.
+bool is_of_foreign_page(const HttpRequest& request, const CorsRules& rules);
+
 // For every reply: says that the page may read it, when it may. Empty for the others, which is how browsers are told
 // no.
 HttpHeaders cors_headers(const HttpRequest& request, const CorsRules& rules);

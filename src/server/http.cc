@@ -1,6 +1,9 @@
 #include "server/http.h"
 
 #include <charconv>
+#include <random>
+
+#include <fmt/format.h>
 
 namespace carronade {
 
@@ -30,6 +33,8 @@ std::string_view status_text(int status) {
       return "Unsupported Media Type";
     case 421:
       return "Misdirected Request";
+    case 426:
+      return "Upgrade Required";
     case 429:
       return "Too Many Requests";
     case 431:
@@ -43,6 +48,11 @@ std::string_view status_text(int status) {
     default:
       return "Unknown";
   }
+}
+
+std::string make_request_id() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  return fmt::format("{:016x}", generator());
 }
 
 std::string percent_decode(std::string_view text) {

@@ -49,6 +49,7 @@ inline HttpResponse json_response(int status, std::string body) {
 enum class AbortReason {
   kDisconnected,  // nobody reads the answer any more
   kShutdown,      // the server is ending: finish now, properly
+  kCancelled,     // the client asks for no more of it: the same
 };
 
 // One request being answered. It belongs to the strand of its connection: a handler is called there, and everything but
@@ -64,9 +65,12 @@ class Exchange {
   virtual void write(std::string bytes) = 0;
   virtual void finish() = 0;
 
-  // At most once each for a disconnect and a shutdown, and at once if that has happened already. Dropped when the
-  // answer is complete.
+  // At most once each for a disconnect and for another reason, and at once if that has happened already. Dropped when
+  // the answer is complete.
   virtual void on_abort(std::function<void(AbortReason)> callback) = 0;
+
+  // The client wants a thought to end and the answer to follow; at once if that was said already. Dropped as above.
+  virtual void on_answer_now(std::function<void()> callback) = 0;
 
   // Runs `work` on the strand. Any thread; never runs it at once. Work posted from one thread keeps its order.
   virtual void post(std::function<void()> work) = 0;
@@ -76,6 +80,9 @@ class Exchange {
 using HttpHandler = std::function<void(const HttpRequest&, const std::shared_ptr<Exchange>&)>;
 
 std::string_view status_text(int status);
+
+// 16 random hexadecimal digits.
+std::string make_request_id();
 
 // "%2F" → "/". A malformed escape stays as it is.
 std::string percent_decode(std::string_view text);

@@ -27,7 +27,10 @@ struct HttpLimits {
   // only when they have sent all.
   size_t linger_bytes = 64 << 20;
   std::chrono::seconds linger_time{10};
-  std::chrono::seconds stream_heartbeat{15};  // a comment in silent event streams, so that nothing between cuts them
+  std::chrono::seconds stream_heartbeat{15};     // a comment in silent event streams, so that nothing between cuts them
+  std::chrono::seconds websocket_heartbeat{15};  // a ping to a client that is silent; as much later it is gone
+  std::chrono::seconds websocket_idle_time{600};  // of a WebSocket without a request
+  int websocket_answers = 32;                     // at once on one connection
 };
 
 struct ListenOptions {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cctype>
 #include <ctime>
-#include <random>
 #include <utility>
 #include <vector>
 
@@ -30,6 +29,7 @@
 #include "base/log.h"
 #include "server/access_log.h"
 #include "server/client_stream.h"
+#include "server/websocket_session.h"
 
 namespace carronade {
 
@@ -43,11 +43,6 @@ using boost::system::error_code;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-
-std::string make_request_id() {
-  thread_local std::mt19937_64 generator{std::random_device{}()};
-  return fmt::format("{:016x}", generator());
-}
 
 std::string http_date() {
   const std::time_t now = std::time(nullptr);
@@ -123,6 +118,8 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
     on_abort_ = std::move(callback);
     if (told_to_end_) on_abort_(AbortReason::kShutdown);
   }
+
+  void on_answer_now(std::function<void()>) override {}  // HTTP has no way to say so
 
   void post(std::function<void()> work) override {
     asio::post(strand_, [self = shared_from_this(), work = std::move(work)] { work(); });
@@ -225,17 +222,22 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
   int64_t idle_since() const override { return idle_since_; }
   void end_if_idle() override {
     idle_since_ = 0;
-    close_when_done();
+    asio::post(stream_.get_executor(), [self = shared_from_this()] {
+      if (self->websocket_) return self->websocket_->close_if_idle();
+      if (self->idle_) self->stream_.cancel();
+    });
   }
 
   void close_when_done() override {
     asio::post(stream_.get_executor(), [self = shared_from_this()] {
+      if (self->websocket_) return self->websocket_->drain();
       if (self->idle_) self->stream_.cancel();
     });
   }
 
   void abort_answer() override {
     asio::post(stream_.get_executor(), [self = shared_from_this()] {
+      if (self->websocket_) return self->websocket_->abort();
       if (self->exchange_) self->exchange_->abort(AbortReason::kShutdown);
       if (!self->exchange_) self->stream_.cancel();  // still reading a request: it will not be answered
     });
@@ -288,6 +290,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     } catch (const std::exception& error) {
       spdlog::error("a connection ended by an unexpected error: {}", error.what());
     }
+    websocket_.reset();
     if (exchange_) exchange_->abort(AbortReason::kDisconnected);
     if (exchange_) exchange_->detach();
     exchange_.reset();
@@ -331,6 +334,10 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
         co_return false;
       }
       request.body = std::move(parser.get().body());
+      if (verdict.route->websocket && is_websocket_request(request)) {
+        verdict.refusal = refuse_websocket(request);
+        if (!verdict.refusal) co_return co_await serve_websocket(std::move(request), std::move(verdict));
+      }
     }
     if (context_->draining) framing.keep_alive = false;
     co_return co_await answer(request, std::move(verdict), framing);
@@ -413,6 +420,27 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     exchange.reset();  // it is answered, whatever the client does from here on
     if (written && !more) co_await linger();
     co_return more;
+  }
+
+  std::optional<HttpResponse> refuse_websocket(const HttpRequest& request) const {
+    if (context_->draining) return error_response(503, "the server is shutting down");
+    // Its client has to wait for the answer.
+    if (buffer_.size() > 0) return error_response(400, "bytes came behind the request for a WebSocket");
+    return websocket_refusal(request);
+  }
+
+  asio::awaitable<bool> serve_websocket(HttpRequest request, Verdict verdict) {
+    const auto started = std::chrono::steady_clock::now();
+    websocket_ =
+        make_websocket_session({context_, stream_, shared_from_this(), client_, *verdict.route, request,
+                                std::move(verdict.headers), rules_.keys, [this](bool idle) { set_idle(idle); }});
+    const bool orderly = co_await websocket_->run();
+    bytes_sent_ = websocket_->bytes_sent();
+    log(request, verdict.route, 101, started);
+    websocket_.reset();
+    set_idle(false);
+    if (orderly) co_await linger();
+    co_return false;
   }
 
   void log(const HttpRequest& request, const Route* route, int status, std::chrono::steady_clock::time_point started) {
@@ -557,7 +585,8 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
   beast::flat_buffer buffer_;
   ListenerKind kind_;
   AccessRules rules_;
-  std::shared_ptr<SessionExchange> exchange_;  // of the running request
+  std::shared_ptr<SessionExchange> exchange_;    // of the running request
+  std::shared_ptr<WebSocketSession> websocket_;  // that the connection has become
   uint64_t watch_ = 0;
   uint64_t bytes_sent_ = 0;  // of the running answer
   bool idle_ = false;

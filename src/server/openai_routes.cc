@@ -9,6 +9,7 @@
 #include "api/tokenize.h"
 #include "server/access.h"
 #include "server/answering.h"
+#include "server/stream_route.h"
 
 namespace carronade {
 
@@ -27,19 +28,6 @@ AnsweringCall call_of(const HttpRequest& request, std::string_view route, const 
 
 AnswerHead head_of(const HttpRequest& request, const ReplyOptions& reply, const ChatModel& model) {
   return {reply.model.empty() ? model.name : reply.model, request.id, std::time(nullptr)};
-}
-
-void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
-                      const std::shared_ptr<Exchange>& exchange) {
-  ChatCompletionCall wanted = parse_chat_completion(request.body);
-  const auto model = state->model(wanted.reply.model);
-  wanted.request.adapter = state->adapter(wanted.reply.model);
-  wanted.request.tenant = tenant_of(request);
-  AnsweringCall call = call_of(request, "chat", wanted.reply);
-  call.prompts.emplace_back(model, wanted.request);
-  call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
-                                                         static_cast<int>(call.prompts.front().prompt_tokens().size()));
-  answer(state, exchange, std::move(call));
 }
 
 CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt& asked,
@@ -124,6 +112,20 @@ void one_model(const ServingState& state, const HttpRequest& request, Exchange& 
 
 }  // namespace
 
+void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                 const std::shared_ptr<Exchange>& exchange, ChatCompletionCall wanted,
+                 std::unique_ptr<StreamFraming> framing) {
+  const auto model = state->model(wanted.reply.model);
+  wanted.request.adapter = state->adapter(wanted.reply.model);
+  wanted.request.tenant = tenant_of(request);
+  AnsweringCall call = call_of(request, "chat", wanted.reply);
+  call.prompts.emplace_back(model, wanted.request);
+  call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
+                                                         static_cast<int>(call.prompts.front().prompt_tokens().size()),
+                                                         std::move(framing));
+  answer(state, exchange, std::move(call));
+}
+
 void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& state) {
   router.add(
       {.method = "GET",
@@ -144,7 +146,7 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
   router.add({.method = "POST",
               .path = "/v1/chat/completions",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
-                chat_completions(state, request, exchange);
+                answer_chat(state, request, exchange, parse_chat_completion(request.body), make_event_framing());
               }});
   router.add({.method = "POST",
               .path = "/v1/completions",
@@ -161,6 +163,7 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
                 detokenize(*state, request, *exchange);
               }});
+  add_stream_route(router, state);
 }
 
 }  // namespace carronade

@@ -37,6 +37,7 @@ class Answered : public Exchange {
   void write(std::string) override {}
   void finish() override {}
   void on_abort(std::function<void(AbortReason)>) override {}
+  void on_answer_now(std::function<void()>) override {}
   void post(std::function<void()>) override {}
   const HttpResponse& response() const { return response_; }
 

@@ -106,6 +106,11 @@ Verdict Router::check_route(const HttpRequest& request, const AccessRules& rules
     refusal.headers.emplace_back("Allow", allowed);
     return refuse(std::move(refusal));
   }
+  // Browsers send cookies along and ask nobody before a page opens a WebSocket to another origin.
+  if (verdict.route->websocket && is_of_foreign_page(request, rules.cors)) {
+    return refuse(error_response(
+        403, "pages of another origin may not open a WebSocket here, unless --allowed-origins names theirs"));
+  }
   Access access = check_access(request, *verdict.route, rules.keys.get());
   verdict.key = std::move(access.key);
   verdict.headers = std::move(access.headers);

@@ -11,6 +11,7 @@
 #include "server/cors.h"
 #include "server/http.h"
 #include "server/route_metrics.h"
+#include "server/websocket.h"
 #include "workspace/api_key.h"
 
 namespace carronade {
@@ -24,8 +25,9 @@ struct Route {
   bool on_api = true;  // which listeners have it
   bool on_page = true;
   bool needs_key = true;
-  KeyScope scope = KeyScope::kChat;  // that the key must have
-  bool takes_json = true;            // a POST must say that its body is
+  KeyScope scope = KeyScope::kChat;                   // that the key must have
+  bool takes_json = true;                             // a POST must say that its body is
+  std::shared_ptr<const WebSocketRoute> websocket{};  // of a GET: what a request for one becomes
   std::shared_ptr<RouteMetrics> metrics = std::make_shared<RouteMetrics>();
 };
 

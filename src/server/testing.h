@@ -85,6 +85,14 @@ class Client {
     return answer;
   }
   const std::string& received() const { return received_; }
+  // Exactly so many bytes, or fewer when the connection ended before.
+  std::string take(size_t size) {
+    while (received_.size() < size && read_some()) {
+    }
+    std::string taken = received_.substr(0, size);
+    received_.erase(0, size);
+    return taken;
+  }
 
  private:
   bool read_some() {

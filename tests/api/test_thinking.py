@@ -14,14 +14,19 @@ SUM = [{"role": "user", "content": "What is 17 plus 25?"}]
 
 
 @pytest.fixture(scope="module")
-def thinker(tmp_path_factory):
+def r1_template(tmp_path_factory):
     template = tmp_path_factory.mktemp("template") / "r1.jinja"
     text = vocabularies.read_gguf_metadata(peers.vocabulary_file("deepseek-r1"))["tokenizer.chat_template"].decode()
     # The file is of the first days; since then the template opens the thought in the prompt.
     opened = text.replace("{{'<｜Assistant｜>'}}{% endif %}", "{{'<｜Assistant｜><think>\\n'}}{% endif %}")
     assert opened != text
     template.write_text(opened)
-    with Server("--chat-template", str(template), page=False) as server, client_of(server) as client:
+    return template
+
+
+@pytest.fixture(scope="module")
+def thinker(r1_template):
+    with Server("--chat-template", str(r1_template), page=False) as server, client_of(server) as client:
         yield client
 
 
