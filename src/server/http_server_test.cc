@@ -34,7 +34,7 @@ class HttpServerTest : public ::testing::Test {
   void make_ready() { state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}}); }
   void start_ready(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
                    const std::string& key = "") {
-    start(script, unlimited, limits, std::move(key));
+    start(script, unlimited, limits, key);
     make_ready();
   }
   std::string ask(uint16_t port, const std::string& bytes) { return Client(port).send(bytes).read_answer(); }
