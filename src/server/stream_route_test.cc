@@ -139,7 +139,7 @@ TEST_F(StreamRouteTest, ErrorsHaveTheNameAndEndNothingElse) {
   WebSocketClient client(port_);
   const auto error_of = [&](const std::string& message) {
     client.send(message);
-    const Json reply = client.read();
+    Json reply = client.read();
     EXPECT_EQ(reply["type"], "error");
     return reply;
   };
@@ -246,7 +246,7 @@ TEST_F(StreamRouteTest, EachRequestIsCounted) {
 class StreamAccessTest : public StreamRouteTest {
  protected:
   std::string add(const std::string& name, ApiKeyRow row = {}) {
-    const std::string token = make_token();
+    std::string token = make_token();
     row.id = make_key_id();
     row.name = name;
     row.hash = hash_token(token);
