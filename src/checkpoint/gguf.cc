@@ -205,7 +205,7 @@ std::vector<TokenId> GgufCheckpoint::end_of_generation() const {
   for (const std::string_view name : {"eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep"}) {
     named.push_back(token_id(fmt::format("tokenizer.ggml.{}_token_id", name)));
   }
-  return finder.finish(std::move(named));
+  return finder.finish(named);
 }
 
 // `name-00002-of-00005.gguf`

@@ -299,7 +299,7 @@ std::vector<TokenId> SafetensorsCheckpoint::end_of_generation() const {
     }
     named.push_back(data.eos);
   }
-  return finder.finish(std::move(named));
+  return finder.finish(named);
 }
 
 }  // namespace

@@ -32,14 +32,14 @@ class InvarianceTest : public testing::TestWithParam<std::string> {
     GTEST_SKIP() << "smollm2-135m is neither in CARRONADE_TEST_MODELS nor in the cache";
   }
 
-  std::unique_ptr<Engine> make(EngineOptions options) const {
+  std::unique_ptr<Engine> make(const EngineOptions& options) const {
     const auto checkpoint = Checkpoint::open(*path_);
     BackendOptions backend_options;
     backend_options.isa = GetParam();
     backend_options.threads = 2;
     auto backend = make_cpu_backend(backend_options);
     auto model = Model::load(*checkpoint, *backend);
-    return std::make_unique<Engine>(std::move(backend), std::move(model), std::move(options));
+    return std::make_unique<Engine>(std::move(backend), std::move(model), options);
   }
 
   static EngineOptions options() {
