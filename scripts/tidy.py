@@ -4,8 +4,8 @@
 usage: tidy.py BUILD_FOLDER [--minutes N] [PATH...]      (PATH: files, or folders of them; default: all)
 
 A source is remembered as clean by a hash of its text, our own headers that it includes, however deep, and .clang-tidy, in the cache folder:
-a warm run costs seconds. With --minutes, sources that the last commits touched (they, or the header of their name) come first and are looked
-at whatever it takes; of the others as many as fit into N minutes, and the runs after it go on with what was left.
+a warm run costs seconds. With --minutes, as many are looked at as can be begun within N minutes: first those that the last commits touched
+(they, or the header of their name); the runs after it go on with what was left.
 """
 import argparse
 import concurrent.futures
@@ -72,19 +72,19 @@ def main() -> int:
     clean_folder = pathlib.Path(os.environ["CARRONADE_CACHE"]) / "tidy"
     clean_folder.mkdir(parents=True, exist_ok=True)
     changed = lately_changed() if options.minutes is not None else set()
-    todo: list[tuple[pathlib.Path, pathlib.Path, float | None]] = []  # source, its mark, when it is too late to begin
+    deadline = None if options.minutes is None else started + 60 * options.minutes
+    todo: list[tuple[pathlib.Path, pathlib.Path]] = []  # source, its mark
     for path in sources:
         files: set[pathlib.Path] = set()
         closure(path, files)
         mark = clean_folder / fingerprint(files)
         if not mark.exists():
-            urgent = options.minutes is None or path in changed or path.with_suffix(".h") in changed
-            todo.append((path, mark, None if urgent else started + 60 * options.minutes))
-    todo.sort(key=lambda one: one[2] is not None)
+            todo.append((path, mark))
+    todo.sort(key=lambda one: one[0] not in changed and one[0].with_suffix(".h") not in changed)
     failed = left = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        outputs = pool.map(lambda one: check(options.build, one[0], one[2]), todo)
-        for (path, mark, _), output in zip(todo, outputs):
+        outputs = pool.map(lambda one: check(options.build, one[0], deadline), todo)
+        for (_, mark), output in zip(todo, outputs):
             if output is None:
                 left += 1
             elif output:

@@ -195,7 +195,8 @@ OpenModelOptions model_options(const ServeFlags& flags) {
   options.load.engine.memory_bytes = parse_size(flags.memory_budget, "--memory-budget");
   options.load.engine.kv_disk_bytes = parse_size(flags.kv_disk, "--kv-disk");
   if (options.load.engine.kv_disk_bytes > 0 && !flags.prefix_cache) {
-    throw Error(ErrorCode::kInvalidArgument, "--kv-disk keeps what the prefix cache knows: leave out one of the two",
+    throw Error(ErrorCode::kInvalidArgument,
+                "--kv-disk keeps what the prefix cache knows: leave out --no-enable-prefix-caching, or --kv-disk",
                 "--kv-disk");
   }
   options.load.engine.kv_disk_directory =

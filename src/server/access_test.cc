@@ -11,6 +11,7 @@
 #include "server/operator_routes.h"
 #include "server/testing.h"
 #include "server/web_assets.h"
+#include "workspace/testing.h"
 
 namespace carronade {
 namespace {
@@ -25,15 +26,7 @@ class AccessTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() { set_up_test_logging(); }
 
-  std::string add(const std::string& name, ApiKeyRow row = {}) {
-    std::string token = make_token();
-    row.id = make_key_id();
-    row.name = name;
-    row.hash = hash_token(token);
-    if (row.scopes == 0) row.scopes = static_cast<KeyScopes>(KeyScope::kChat);
-    store_.add(row);
-    return token;
-  }
+  std::string add(const std::string& name, const ApiKeyRow& row = {}) { return add_key(store_, name, row); }
   // After the keys were made.
   void start() {
     add_openai_routes(router_, state_);

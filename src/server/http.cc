@@ -1,6 +1,7 @@
 #include "server/http.h"
 
 #include <charconv>
+#include <ctime>
 #include <random>
 
 #include <fmt/format.h>
@@ -48,6 +49,15 @@ std::string_view status_text(int status) {
     default:
       return "Unknown";
   }
+}
+
+std::string http_date() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[40];
+  const size_t size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+  return {text, size};
 }
 
 std::string make_request_id() {

@@ -81,6 +81,9 @@ using HttpHandler = std::function<void(const HttpRequest&, const std::shared_ptr
 
 std::string_view status_text(int status);
 
+// Now, as HTTP writes it.
+std::string http_date();
+
 // 16 random hexadecimal digits.
 std::string make_request_id();
 

@@ -30,6 +30,7 @@ struct HttpLimits {
   std::chrono::seconds stream_heartbeat{15};     // a comment in silent event streams, so that nothing between cuts them
   std::chrono::seconds websocket_heartbeat{15};  // a ping to a client that is silent; as much later it is gone
   std::chrono::seconds websocket_idle_time{600};  // of a WebSocket without a request
+  std::chrono::seconds websocket_close_time{5};   // from a farewell to the client's own
   int websocket_answers = 32;                     // at once on one connection
 };
 

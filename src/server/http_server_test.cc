@@ -34,7 +34,7 @@ class HttpServerTest : public ::testing::Test {
   void make_ready() { serve_test_model(*state_, generator_); }
   void start_ready(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
                    const std::string& key = "") {
-    start(script, unlimited, limits, std::move(key));
+    start(script, unlimited, limits, key);
     make_ready();
   }
   std::string ask(uint16_t port, const std::string& bytes) { return Client(port).send(bytes).read_answer(); }

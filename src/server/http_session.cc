@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <ctime>
 #include <utility>
 #include <vector>
 
@@ -43,15 +42,6 @@ using boost::system::error_code;
 using Parser = http::request_parser<http::string_body>;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-
-std::string http_date() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[40];
-  const size_t size = std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-  return {text, size};
-}
 
 // How the peer wants its answer framed.
 struct Framing {
@@ -335,7 +325,7 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
       }
       request.body = std::move(parser.get().body());
       if (verdict.route->websocket && is_websocket_request(request)) {
-        verdict.refusal = refuse_websocket(request);
+        verdict.refusal = refuse_websocket(request, framing);
         if (!verdict.refusal) co_return co_await serve_websocket(std::move(request), std::move(verdict));
       }
     }
@@ -422,8 +412,9 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
     co_return more;
   }
 
-  std::optional<HttpResponse> refuse_websocket(const HttpRequest& request) const {
+  std::optional<HttpResponse> refuse_websocket(const HttpRequest& request, const Framing& framing) const {
     if (context_->draining) return error_response(503, "the server is shutting down");
+    if (framing.http_1_0) return error_response(400, "a WebSocket needs HTTP/1.1");
     // Its client has to wait for the answer.
     if (buffer_.size() > 0) return error_response(400, "bytes came behind the request for a WebSocket");
     return websocket_refusal(request);

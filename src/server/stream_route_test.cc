@@ -11,6 +11,7 @@
 #include "server/openai_routes.h"
 #include "server/websocket_testing.h"
 #include "workspace/key_ring.h"
+#include "workspace/testing.h"
 
 namespace carronade {
 namespace {
@@ -139,7 +140,7 @@ TEST_F(StreamRouteTest, ErrorsHaveTheNameAndEndNothingElse) {
   WebSocketClient client(port_);
   const auto error_of = [&](const std::string& message) {
     client.send(message);
-    const Json reply = client.read();
+    Json reply = client.read();
     EXPECT_EQ(reply["type"], "error");
     return reply;
   };
@@ -245,15 +246,7 @@ TEST_F(StreamRouteTest, EachRequestIsCounted) {
 
 class StreamAccessTest : public StreamRouteTest {
  protected:
-  std::string add(const std::string& name, ApiKeyRow row = {}) {
-    const std::string token = make_token();
-    row.id = make_key_id();
-    row.name = name;
-    row.hash = hash_token(token);
-    if (row.scopes == 0) row.scopes = static_cast<KeyScopes>(KeyScope::kChat);
-    store_.add(row);
-    return token;
-  }
+  std::string add(const std::string& name, const ApiKeyRow& row = {}) { return add_key(store_, name, row); }
   void start_with_keys(HttpServerOptions options = {}) {
     keys_ = std::make_shared<KeyRing>(std::vector<std::string>{"operator"}, database_,
                                       KeyRingOptions{std::chrono::milliseconds(0), [this] { return now_; }});

@@ -5,6 +5,8 @@
 #include <deque>
 #include <utility>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/bind_handler.hpp>
@@ -37,8 +39,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 constexpr size_t kReadAtOnce = 64 << 10;
-// A close frame is answered at once, or nobody is there any more.
-constexpr std::chrono::seconds kCloseTime{5};
 
 // Compression is left out (the second template argument): docs/decisions/0010-websocket.md.
 using Stream = websocket::stream<ClientStream&, false>;
@@ -53,7 +53,8 @@ class Session final : public WebSocketSession,
         socket_(setting_.stream),
         watch_(setting_.stream.get_executor()),
         ended_(setting_.stream.get_executor(), Clock::time_point::max()) {
-    socket_.set_option(websocket::stream_base::timeout{kCloseTime, 2 * limits_.websocket_heartbeat, true});
+    socket_.set_option(
+        websocket::stream_base::timeout{limits_.websocket_close_time, 2 * limits_.websocket_heartbeat, true});
     socket_.read_message_max(limits_.body_bytes);
     socket_.auto_fragment(false);  // a message is a frame
     socket_.text(true);
@@ -87,7 +88,9 @@ class Session final : public WebSocketSession,
     if (answers_ == 0) close(WebSocketClose::kGoingAway, "the server is shutting down");
   }
   void abort() override {
+    aborting_ = true;
     drain();
+    if (close_reason_) give_up_after(farewell_time());
     if (handler_) handler_->on_abort(AbortReason::kShutdown);
   }
   void close_if_idle() override {
@@ -149,7 +152,8 @@ class Session final : public WebSocketSession,
   // True when the peer has been told by a frame why this ends.
   asio::awaitable<bool> read() {
     for (;;) {
-      auto [error, size] = co_await socket_.async_read_some(message_, kReadAtOnce, kAwait);
+      auto [error, size] = co_await socket_.async_read_some(
+          message_, kReadAtOnce, asio::bind_cancellation_slot(give_up_reading_.slot(), kAwait));
       if (error) co_return error.category() == error_code(websocket::error::closed).category();
       if (close_reason_) {
         message_.clear();
@@ -199,20 +203,37 @@ class Session final : public WebSocketSession,
   void close(WebSocketClose code, std::string_view reason) {
     if (!open_ || close_reason_) return;
     close_reason_ = websocket::close_reason(static_cast<websocket::close_code>(code), reason);
-    closing_began_ = Clock::now();
+    give_up_after(aborting_ ? farewell_time() : limits_.write_time);
     if (!writing_) say_farewell();
   }
   void say_farewell() {
     closing_ = true;
-    socket_.async_close(*close_reason_, [self = shared_from_this()](error_code error) {
-      self->closing_ = false;
-      self->said_farewell_ = !error;
-      self->ended_.cancel();
+    socket_.async_close(*close_reason_, asio::bind_cancellation_slot(give_up_closing_.slot(),
+                                                                     [self = shared_from_this()](error_code error) {
+                                                                       self->closing_ = false;
+                                                                       self->said_farewell_ = !error;
+                                                                       self->ended_.cancel();
+                                                                     }));
+    if (!aborting_) give_up_after(farewell_time());
+  }
+  // Beast's own limit comes first, where it works.
+  std::chrono::seconds farewell_time() const { return limits_.websocket_close_time + std::chrono::seconds(1); }
+  void give_up_after(std::chrono::seconds time) {
+    watch_.expires_after(time);
+    watch_.async_wait([self = shared_from_this()](error_code error) {
+      if (!error && !self->over_) self->give_up();
     });
+  }
+  // Beast has a time limit on the farewell, but where what the client sends meanwhile is wrong (text that is not
+  // UTF-8), its read and its close wait for each other, and that for ever.
+  void give_up() {
+    setting_.stream.close();
+    give_up_reading_.emit(asio::cancellation_type::terminal);
+    give_up_closing_.emit(asio::cancellation_type::terminal);
   }
 
   void end_answer() {
-    if (--answers_ > 0) return;
+    if (--answers_ > 0 || !open_) return;
     set_idle();
     if (draining_) drain();
   }
@@ -229,14 +250,12 @@ class Session final : public WebSocketSession,
     watch_.async_wait([self = shared_from_this()](error_code error) {
       if (error || self->over_) return;
       self->look(Clock::now());
-      self->watch();
+      if (!self->close_reason_) self->watch();
     });
   }
   void look(Clock::time_point now) {
     const auto body_time = limits_.body_time + std::chrono::seconds(message_.size() / limits_.body_bytes_per_second);
     if (writing_ && now - *writing_ > limits_.write_time) {
-      setting_.stream.close();
-    } else if (closing_began_ && now - *closing_began_ > limits_.write_time) {
       setting_.stream.close();
     } else if (message_began_ && now - *message_began_ > body_time) {
       close(WebSocketClose::kPolicyViolation, "the message did not arrive in time");
@@ -248,6 +267,7 @@ class Session final : public WebSocketSession,
   WebSocketSetting setting_;
   const HttpLimits& limits_;
   Stream socket_;
+  asio::cancellation_signal give_up_reading_, give_up_closing_;
   asio::steady_timer watch_;
   asio::steady_timer ended_;    // waits for the last write and the farewell
   beast::flat_buffer message_;  // that is coming
@@ -256,10 +276,11 @@ class Session final : public WebSocketSession,
   size_t unsent_ = 0;              // bytes in the queue
   uint64_t bytes_sent_ = 0;
   int answers_ = 0;
-  std::optional<Clock::time_point> message_began_, writing_, closing_began_;
+  std::optional<Clock::time_point> message_began_, writing_;
   std::optional<websocket::close_reason> close_reason_;  // nothing is sent any more but this
   Clock::time_point idle_since_;
-  bool open_ = false, over_ = false, draining_ = false, closing_ = false, said_farewell_ = false, overrun_ = false;
+  bool open_ = false, over_ = false, draining_ = false, aborting_ = false, closing_ = false, said_farewell_ = false,
+       overrun_ = false;
 };
 
 }  // namespace

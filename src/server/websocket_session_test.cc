@@ -171,6 +171,20 @@ TEST_F(WebSocketSessionTest, AnswersAreToldToEndWhenTheTimeIsUp) {
   EXPECT_EQ(log_.told_to_end, 1);
 }
 
+// What Beast's own time limit does not end.
+TEST_F(WebSocketSessionTest, AFarewellAndWrongTextThatCrossOnTheWayEndToo) {
+  start({.websocket_close_time = std::chrono::seconds(1)});
+  Client client(port_);
+  client.send("GET /echo HTTP/1.1\r\nHost: localhost\r\n" + std::string(WebSocketClient::kUpgrade) + "\r\n");
+  ASSERT_TRUE(client.read_until("\r\n\r\n"));
+  client.send(std::string("\x89\x80\0\0\0\0", 6) + std::string("\x81\x90\0\0\0\0abc", 9));  // a ping; 3 bytes of 16
+  ASSERT_TRUE(client.read_until(std::string("\x8a\0", 2)));
+  std::thread stopping([&] { EXPECT_TRUE(server_->stop(std::chrono::milliseconds(0))); });
+  EXPECT_TRUE(client.read_until("the server is shutting down"));
+  client.send("\xff\xff\xff");
+  stopping.join();
+}
+
 TEST_F(WebSocketSessionTest, AnIdleOneMakesRoomForAnother) {
   start({.connections = 2});
   WebSocketClient idle(port_, "", "/echo"), busy(port_, "", "/echo");
@@ -187,6 +201,13 @@ TEST_F(WebSocketSessionTest, BytesBehindTheRequestAreRefused) {
   Client client(port_);
   client.send("GET /echo HTTP/1.1\r\nHost: localhost\r\n" + std::string(WebSocketClient::kUpgrade) + "\r\n\x81\x80");
   EXPECT_EQ(status_of(client.read_answer()), 400);
+}
+
+TEST_F(WebSocketSessionTest, NeedsHttp11) {
+  start();
+  const std::string request =
+      "GET /echo HTTP/1.0\r\nHost: localhost\r\n" + std::string(WebSocketClient::kUpgrade) + "\r\n";
+  EXPECT_EQ(status_of(Client(port_).send(request).read_answer()), 400);
 }
 
 TEST_F(WebSocketSessionTest, IsCountedWhenItBegins) {

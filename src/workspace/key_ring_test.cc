@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/testing.h"
+#include "workspace/testing.h"
 
 namespace carronade {
 namespace {
@@ -82,15 +83,7 @@ class KeyRingTest : public ::testing::Test {
     return std::make_unique<KeyRing>(given, database_,
                                      KeyRingOptions{std::chrono::milliseconds(0), [this] { return now_; }});
   }
-  std::string add(const std::string& name, ApiKeyRow row = {}) {
-    std::string token = make_token();
-    row.id = make_key_id();
-    row.name = name;
-    row.hash = hash_token(token);
-    if (row.scopes == 0) row.scopes = static_cast<KeyScopes>(KeyScope::kChat);
-    store_.add(row);
-    return token;
-  }
+  std::string add(const std::string& name, const ApiKeyRow& row = {}) { return add_key(store_, name, row); }
   KeyUsageRow usage(int64_t day) {
     KeyUsageRow sum;
     for (const auto& row : store_.usage_since(day)) {

@@ -353,7 +353,7 @@ def test_12_compression_is_not_agreed_on(server):
 
 @pytest.mark.parametrize("headers,status", [
     ({"Sec-WebSocket-Version": "8"}, 426), ({"Sec-WebSocket-Version": None}, 426), ({"Sec-WebSocket-Key": None}, 400), ({"Sec-WebSocket-Key": "short"}, 400),
-    ({"Connection": "keep-alive"}, 400), ({"Upgrade": None}, 426), ({"Upgrade": "h2c"}, 426),
+    ({"Connection": "keep-alive"}, 400), ({"Sec-WebSocket-Key": "*" * 24}, 400), ({"Upgrade": None}, 426), ({"Upgrade": "h2c"}, 426),
 ])
 def test_a_handshake_that_is_wrong_is_told_so(server, headers, status):
     with RawWebSocket(server.port, headers=headers) as peer:
