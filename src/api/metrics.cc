@@ -265,6 +265,41 @@ void write_engine_metrics(MetricsText& text, const std::vector<EngineReading>& e
   write_configuration(text, engines);
 }
 
+void write_pool_metrics(MetricsText& text, const PoolReport& report) {
+  using Model = PoolModelReport;
+  struct Row {
+    std::string_view name;
+    Kind kind;
+    std::string_view help;
+    double (*value)(const Model&);
+  };
+  static constexpr Row kRows[] = {
+      {"carronade:model_loaded", Kind::kGauge, "1: the model is loaded.",
+       [](const Model& m) { return m.status.state == ModelState::kLoaded ? 1.0 : 0.0; }},
+      {"carronade:model_bytes", Kind::kGauge, "Bytes that the model may grow to; 0 while it is not loaded.",
+       [](const Model& m) { return static_cast<double>(m.status.bytes); }},
+      {"carronade:model_requests_waiting", Kind::kGauge, "Requests that wait for the model to be loaded.",
+       [](const Model& m) { return static_cast<double>(m.status.waiting); }},
+      {"carronade:model_loads_total", Kind::kCounter, "Times the model was loaded.",
+       [](const Model& m) { return static_cast<double>(m.loads); }},
+      {"carronade:model_load_failures_total", Kind::kCounter, "Times it could not be.",
+       [](const Model& m) { return static_cast<double>(m.failures); }},
+      {"carronade:model_unloads_total", Kind::kCounter, "Times it was unloaded.",
+       [](const Model& m) { return static_cast<double>(m.unloads); }},
+      {"carronade:model_load_seconds_total", Kind::kCounter, "Seconds that loading it took, all times together.",
+       [](const Model& m) { return m.load_seconds; }},
+  };
+  for (const Row& row : kRows) {
+    text.family(row.name, row.kind, row.help);
+    for (const Model& model : report.models) text.sample({{"model_name", model.name}}, row.value(model));
+  }
+  text.family("carronade:memory_committed_bytes", Kind::kGauge, "Bytes that the loaded models may grow to together.");
+  text.sample({}, report.committed);
+  if (report.budget == 0) return;
+  text.family("carronade:memory_budget_bytes", Kind::kGauge, "Bytes that all models together may take.");
+  text.sample({}, report.budget);
+}
+
 void write_http_metrics(MetricsText& text, const std::vector<RouteReading>& routes, int running_answers) {
   text.family("http_requests_total", Kind::kCounter, "Requests by route, method and class of status.");
   for (const RouteReading& route : routes) {

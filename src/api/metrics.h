@@ -12,6 +12,7 @@
 #include "base/metrics.h"
 #include "engine/engine.h"
 #include "engine/metrics.h"
+#include "hub/model_pool.h"
 
 namespace carronade {
 
@@ -56,6 +57,7 @@ struct RouteReading {
 };
 
 void write_engine_metrics(MetricsText& text, const std::vector<EngineReading>& engines);
+void write_pool_metrics(MetricsText& text, const PoolReport& report);
 void write_http_metrics(MetricsText& text, const std::vector<RouteReading>& routes, int running_answers);
 void write_process_metrics(MetricsText& text, const ProcessUsage& usage, std::string_view version);
 

@@ -81,6 +81,8 @@ std::string openai_error_body(const Error& error) {
   return openai_error_body(http_status(error.code), error.what(), error.param);
 }
 
+std::string openai_error_frame(const Error& error) { return "data: " + openai_error_body(error) + "\n\n"; }
+
 std::string openai_error_body(int status, std::string_view message, std::string_view param) {
   return dump(error_json(status, message, param));
 }
@@ -106,7 +108,8 @@ Json model_json(const ServedModel& model) {
           {"owned_by", "carronade"},
           {"root", model.root},
           {"parent", model.parent.empty() ? Json(nullptr) : Json(model.parent)},
-          {"max_model_len", model.max_model_len},
+          {"max_model_len", model.max_model_len > 0 ? Json(model.max_model_len) : Json(nullptr)},
+          {"status", {{"value", model.status}}},
           {"permission", Json::array({permission})}};
 }
 

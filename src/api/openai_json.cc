@@ -15,9 +15,7 @@ Error error_of(const ChatFinished& finished) {
   return finished.error.value_or(Error(ErrorCode::kInternal, "the model failed while answering"));
 }
 
-std::string error_frame(const ChatFinished& finished) {
-  return "data: " + openai_error_body(error_of(finished)) + "\n\n";
-}
+std::string error_frame(const ChatFinished& finished) { return openai_error_frame(error_of(finished)); }
 
 Json usage_json(const ChatUsage& usage) {
   return {{"prompt_tokens", usage.prompt_tokens},

@@ -63,6 +63,10 @@ constexpr Honoured kCommon[] = {
     {"prompt_logprobs", "rate the prompt's tokens, with so many alternatives; not in streams",
      R"({"type":"integer","minimum":0,"maximum":20})"},
     {"skip_special_tokens", "leave control tokens out of the answer (the default)", R"({"type":"boolean"})"},
+    {"service_tier", "flex: done when nobody else waits, and only with a model that is loaded; the others are one tier",
+     R"({"type":"string","enum":["auto","default","flex","priority","scale"]})"},
+    {"keep_alive", "that the model stays loaded afterwards: seconds, or \"5m\"; 0: no longer, -1: for ever",
+     R"({"anyOf":[{"type":"number"},{"type":"string","pattern":"^-?([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"}]})"},
     {"return_tokens_as_token_ids", "spell tokens as token_id:17 in log-probabilities", R"({"type":"boolean"})"},
 };
 
@@ -98,7 +102,6 @@ constexpr ForeignName kAccepted[] = {
     {"safety_identifier", kBookkeeping},
     {"prompt_cache_key", "prefixes are found in the cache without a key"},
     {"prompt_cache_retention", "prefixes stay cached for as long as there is room"},
-    {"service_tier", "there is one tier"},
     {"request_id", "the reply carries the server's own id"},
 };
 

@@ -2,6 +2,7 @@
 // they are read. Every reader throws Error{kInvalidArgument} naming the field.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,6 +39,8 @@ struct ReplyOptions {
   bool include_usage = false;     // streams: a last chunk with the usage
   bool continuous_usage = false;  // streams: usage in every chunk (vLLM)
   bool tokens_as_ids = false;     // "token_id:17" in place of a token's text
+  bool background = false;        // done when nobody else waits, with models that are loaded
+  std::optional<std::chrono::milliseconds> keep_alive = std::nullopt;  // that the model stays loaded afterwards
 };
 ReplyOptions read_reply_options(const JsonFields& fields);
 

@@ -1,5 +1,6 @@
 // Reading the fields that several requests share.
 #include "api/request_fields.h"
+#include "base/duration.h"
 
 #include <algorithm>
 #include <charconv>
@@ -130,8 +131,30 @@ GenerationOptions read_generation_options(const JsonFields& fields) {
   return options;
 }
 
+// As Ollama's clients write it: seconds, or a duration.
+std::optional<std::chrono::milliseconds> read_keep_alive(const JsonFields& fields) {
+  const Json* value = fields.find("keep_alive");
+  if (!value) return std::nullopt;
+  if (value->is_number()) return duration_of_seconds(value->get<double>());
+  const auto duration = value->is_string() ? parse_duration(value->get<std::string>()) : std::nullopt;
+  if (!duration) fields.fail("keep_alive", "must be seconds, or a duration such as \"5m\"; -1 is for ever");
+  return duration;
+}
+
+// OpenAI's "flex" is what we call background: slower, and sometimes not to be had.
+bool read_background(const JsonFields& fields) {
+  const auto tier = fields.string("service_tier");
+  if (!tier || *tier == "flex") return tier.has_value();
+  for (const char* other : {"auto", "default", "priority", "scale"}) {
+    if (*tier == other) return false;
+  }
+  fields.fail("service_tier", "must be auto, default, flex, priority or scale, not \"" + *tier + "\"");
+}
+
 ReplyOptions read_reply_options(const JsonFields& fields) {
   ReplyOptions reply;
+  reply.keep_alive = read_keep_alive(fields);
+  reply.background = read_background(fields);
   reply.model = fields.string("model").value_or("");
   reply.n = static_cast<int>(fields.integer("n", 1, kMostAnswers).value_or(1));
   const auto best_of = fields.integer("best_of", 1);

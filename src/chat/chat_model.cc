@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/kv_budget.h"
+
 namespace carronade {
 
 namespace {
@@ -11,6 +13,7 @@ class EngineGenerator : public TokenGenerator {
   explicit EngineGenerator(std::shared_ptr<LoadedModel> loaded) : loaded_(std::move(loaded)) {}
   RequestId submit(Request request) override { return loaded_->engine->submit(std::move(request)); }
   void cancel(RequestId id) override { loaded_->engine->cancel(id); }
+  void end_background() override { loaded_->engine->end_background(); }
 
  private:
   std::shared_ptr<LoadedModel> loaded_;
@@ -34,6 +37,13 @@ std::shared_ptr<const ChatModel> make_chat_model(const std::shared_ptr<LoadedMod
   model->template_arguments = options.template_arguments;
   derive_chat_traits(*model);
   return model;
+}
+
+uint64_t PooledChatModel::bytes() const { return model_->engine ? most_bytes(*model_->engine) : 0; }
+
+std::shared_ptr<const ChatModel> chat_model_of(const PooledModelPtr& held) {
+  if (!held) return nullptr;
+  return {held, &static_cast<const PooledChatModel&>(*held).model()};
 }
 
 void derive_chat_traits(ChatModel& model) {

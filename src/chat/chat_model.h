@@ -13,6 +13,7 @@
 
 #include "chat/sampling.h"
 #include "engine/request.h"
+#include "hub/loaded_model.h"
 #include "hub/model_pool.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
@@ -26,6 +27,7 @@ class TokenGenerator {
   virtual ~TokenGenerator() = default;
   virtual RequestId submit(Request request) = 0;
   virtual void cancel(RequestId id) = 0;
+  virtual void end_background() {}  // Engine::end_background()
 };
 
 // The marks around a thought, in the order in which the model writes them.
@@ -62,6 +64,22 @@ struct ChatModelOptions {
 // Keeps `loaded` alive for as long as the result lives.
 std::shared_ptr<const ChatModel> make_chat_model(const std::shared_ptr<LoadedModel>& loaded,
                                                  const ChatModelOptions& options = {});
+
+// A chat model as a pool keeps it.
+class PooledChatModel : public PooledModel {
+ public:
+  explicit PooledChatModel(std::shared_ptr<const ChatModel> model) : model_(std::move(model)) {}
+  uint64_t bytes() const override;
+  void end_background() override { model_->generator->end_background(); }
+  const ChatModel& model() const { return *model_; }
+
+ private:
+  std::shared_ptr<const ChatModel> model_;
+};
+
+// The chat model of one that is in hand: it stays in hand for as long as the result lives. Every model of the pool is a
+// PooledChatModel.
+std::shared_ptr<const ChatModel> chat_model_of(const PooledModelPtr& held);
 
 // Fills in what follows from tokenizer and template (`thought`, `special_spellings`).
 void derive_chat_traits(ChatModel& model);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/request.h"
-#include "hub/model_pool.h"
+#include "hub/loaded_model.h"
 #include "text/tokenizer.h"
 
 namespace carronade {

@@ -102,6 +102,12 @@ class ScriptedGenerator : public TokenGenerator {
     changed_.notify_all();
   }
 
+  void end_background() override {
+    std::lock_guard lock(mutex_);
+    without_background_ = true;
+    changed_.notify_all();
+  }
+
   void allow(int tokens) {
     std::lock_guard lock(mutex_);
     permits_ += tokens;
@@ -149,7 +155,14 @@ class ScriptedGenerator : public TokenGenerator {
     while (!rest.empty()) {
       const TokenId token = rest.front();
       rest.pop_front();
-      changed_.wait(lock, [&] { return closing_ || permits_ > 0 || cancelled_[id]; });
+      const bool background = request.tenant.priority == Tenant::Priority::kBackground;
+      changed_.wait(lock,
+                    [&] { return closing_ || permits_ > 0 || cancelled_[id] || (background && without_background_); });
+      if (background && without_background_) {
+        finished.reason = FinishReason::kFailed;
+        finished.error.emplace(ErrorCode::kUnavailable, "it gave way");
+        break;
+      }
       if (closing_ || cancelled_[id]) {
         finished.reason = FinishReason::kCancelled;
         break;
@@ -192,7 +205,7 @@ class ScriptedGenerator : public TokenGenerator {
   RequestId last_id_ = 0;
   int permits_;
   int ended_by_cancel_ = 0;
-  bool closing_ = false, refuse_ = false;
+  bool closing_ = false, refuse_ = false, without_background_ = false;
   std::thread thread_;
 };
 

@@ -8,10 +8,12 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
 #include "api/json_fields.h"
@@ -30,6 +32,7 @@
 #include "cli/percent_line.h"
 #include "cli/progress_bar.h"
 #include "cli/serve_access.h"
+#include "cli/serve_models.h"
 #include "cli/vllm_flags.h"
 #include "server/http_server.h"
 #include "server/openai_routes.h"
@@ -41,9 +44,8 @@ namespace carronade {
 namespace {
 
 struct ServeFlags {
-  std::string model, model_flag;
+  ModelFlags models;
   std::string host = "127.0.0.1", port = "8000", ui_port = "7860";
-  std::vector<std::string> served_names;
   AccessFlags access;
   std::string data_dir, download_dir, chat_template, template_arguments, sampling_overrides;
   std::string dtype = "auto", revision;
@@ -148,7 +150,7 @@ std::string grouped(int number) {
   return text;
 }
 
-void print_model(const ServeFlags& flags, const LoadedModel& model) {
+void print_model(const ServeFlags& flags, const ChatModel& model) {
   const Engine& engine = *model.engine;
   const EngineOptions& options = engine.options();
   const EngineStats stats = engine.stats();
@@ -178,14 +180,7 @@ void warn_when_open(const ServeFlags& flags, const KeyRing& keys) {
 }
 
 OpenModelOptions model_options(const ServeFlags& flags) {
-  if (!flags.model.empty() && !flags.model_flag.empty() && flags.model != flags.model_flag) {
-    throw Error(ErrorCode::kInvalidArgument,
-                "two models are named, " + flags.model + " and " + flags.model_flag + "; this version serves one",
-                "--model");
-  }
   OpenModelOptions options;
-  options.model = flags.model.empty() ? flags.model_flag : flags.model;
-  options.served_name = flags.served_names.empty() ? "" : flags.served_names.front();
   options.download_dir = flags.download_dir;
   options.chat_template = flags.chat_template;
   options.revision = flags.revision;
@@ -225,41 +220,67 @@ ChatModelOptions chat_options(const ServeFlags& flags) {
   return options;
 }
 
-std::vector<ServedModel> served_models(const LoadedModel& model, const ServeFlags& flags) {
-  std::vector<ServedModel> result;
-  const auto add = [&](const std::string& name) {
-    result.push_back({name, model.path.string(), model.created, model.engine->options().max_model_len, {}, -1});
-  };
-  add(model.name);
-  for (size_t i = 1; i < flags.served_names.size(); ++i) add(flags.served_names[i]);
-  for (size_t i = 0; i < model.adapters.size(); ++i) {
-    add(model.adapters[i].name);
-    result.back().root = model.adapters[i].path.string();
-    result.back().parent = model.name;
-    result.back().adapter = static_cast<int>(i);
+// How far the first model's loading is, on the terminal and for /health. Later loads show nothing: `end()` was called.
+class FirstLoad {
+ public:
+  explicit FirstLoad(ServingState& state) : state_(&state) {}
+  void begin(std::string name) {
+    std::lock_guard lock(mutex_);
+    name_ = std::move(name);
+    state_->loading(name_, "loading", 0, 0);
+    line_.emplace("Loading");
   }
-  return result;
+  void show(uint64_t done, uint64_t total) {  // on the loading thread
+    std::lock_guard lock(mutex_);
+    if (!line_) return;
+    state_->loading(name_, "loading", done, total);
+    line_->show(done, total);
+  }
+  void end() {
+    std::lock_guard lock(mutex_);
+    line_.reset();
+  }
+
+ private:
+  std::mutex mutex_;
+  ServingState* state_;  // not used after end()
+  std::string name_;
+  std::optional<PercentLine> line_;
+};
+
+void print_others(const ServeFlags& flags, const PoolReport& report) {
+  if (report.models.size() < 2) return;
+  std::vector<std::string> names;
+  for (size_t i = 1; i < report.models.size(); ++i) names.push_back(report.models[i].name);
+  say(flags, "On demand  {}", fmt::join(names, ", "));
+  say(flags, "Budget     {} for all models together{}", format_bytes(report.budget),
+      flags.memory_budget == "0" ? " (--memory-budget)" : "");
 }
 
-// Loads and announces; afterwards requests are answered.
-void bring_up(const ServeFlags& flags, const OpenModelOptions& options, const ChatModelOptions& chat,
-              const Ports& ports, ServingState& state, const std::stop_token& stop) {
-  const std::string name = options.served_name.empty() ? options.model : options.served_name;
-  state.loading(name, "loading", 0, 0);
+// Loads the first model and announces; afterwards requests are answered.
+void bring_up(const ServeFlags& flags, const ModelChoice& choice, const Ports& ports, ServingState& state,
+              const std::stop_token& stop) {
   const auto begin = std::chrono::steady_clock::now();
-  std::shared_ptr<LoadedModel> loaded;
+  const auto display = std::make_shared<FirstLoad>(state);
+  state.loading(choice.first_name(), "loading", 0, 0);
+  ServedModels served;
   {
-    ServePullProgress pull(state, name);
-    PercentLine line("Loading");
-    loaded = open_model(options, stop, pull, [&](uint64_t done, uint64_t total) {
-      state.loading(name, "loading", done, total);
-      line.show(done, total);
+    ServePullProgress pull(state, choice.first_name());
+    served = choice.find(stop, pull, [display](size_t model, uint64_t done, uint64_t total) {
+      if (model == 0) display->show(done, total);
     });
   }
-  if (!loaded->chat_template)
-    spdlog::warn("{} has no chat template, so it cannot chat; give one with --chat-template", loaded->name);
-  state.ready(make_chat_model(loaded, chat), served_models(*loaded, flags));
-  print_model(flags, *loaded);
+  display->begin(served.names.front().id);
+  try {
+    const PooledModelPtr first = served.pool->hold_or_wait({}, stop);
+    display->end();
+    print_model(flags, *chat_model_of(first));
+  } catch (...) {
+    display->end();
+    throw;
+  }
+  print_others(flags, served.pool->report());
+  state.ready(served.pool, served.names);
   print_addresses(flags, ports);
   notify_service_manager("READY=1");
   say(flags, "Ready after {:.1f} s. Ctrl-C ends.",
@@ -270,9 +291,8 @@ void serve(const ServeFlags& flags) {
   set_up_logging(flags.log_level, parse_log_format(flags.log_format));
   for (const auto& notice : flags.vllm->notices()) spdlog::info("{}", notice);
   // What is wrong is said before anything is fetched.
-  const OpenModelOptions options = model_options(flags);
-  const ChatModelOptions chat = chat_options(flags);
   parse_dtype(flags.dtype);
+  const ModelChoice choice(flags.models, model_options(flags), chat_options(flags));
 
   const auto state = std::make_shared<ServingState>();
   Router router;
@@ -292,7 +312,7 @@ void serve(const ServeFlags& flags) {
   });
   server.start();
   try {
-    bring_up(flags, options, chat, ports, *state, stop.token());
+    bring_up(flags, choice, ports, *state, stop.token());
     stop.wait();
   } catch (const Error& error) {
     if (error.code != ErrorCode::kCancelled || !stop.token().stop_requested()) throw;
@@ -312,18 +332,11 @@ void serve(const ServeFlags& flags) {
 }
 
 void add_main_flags(CLI::App& command, ServeFlags& flags) {
-  command
-      .add_option("model", flags.model,
-                  "A name of `carronade list`, org/repo[:file or quantization], an address, or a path")
-      ->type_name("MODEL");
-  command.add_option("--model", flags.model_flag, "The same, as a flag")->type_name("MODEL");
+  add_model_flags(command, flags.models);
   command.add_option("--host", flags.host, "Address to listen on; 0.0.0.0 for all (default 127.0.0.1, or VLLM_HOST)");
   command.add_option("--port", flags.port, "Port of the API (default 8000, or VLLM_PORT; 0: a free one)");
   command.add_option("--ui-port", flags.ui_port, "Port of the chat page (default 7860; 0: no page)");
   add_access_flags(command, flags.access);
-  command
-      .add_option("--served-model-name", flags.served_names, "What clients call the model; several names may be given")
-      ->type_name("NAME");
   command
       .add_option("--max-model-len", flags.max_model_len,
                   "Tokens of one conversation, prompt and answer: 8192, 8k, 8K, or auto for as many as there is room "
@@ -364,8 +377,9 @@ void add_more_flags(CLI::App& command, ServeFlags& flags) {
                    "Keep what prompts have in common (default on)");
   command
       .add_option("--memory-budget", flags.memory_budget,
-                  "For weights, KV cache and working memory together, all that the model may take (4GiB); without it "
-                  "the KV cache takes what --max-num-seqs and --max-model-len need, at most half of the free memory")
+                  "For weights, KV cache and working memory together, all that the models may take (4GiB); without it "
+                  "the KV cache takes what --max-num-seqs and --max-model-len need, at most half of the free memory, "
+                  "and several models share four fifths of what is free at start")
       ->type_name("SIZE");
   command
       .add_option("--kv-disk", flags.kv_disk,
@@ -402,6 +416,8 @@ void add_serve_command(CLI::App& app) {
   carronade serve                                     the default model; open http://127.0.0.1:7860
   carronade serve qwen2.5-coder-1.5b --max-model-len 8192
   carronade serve ./model.gguf --port 9000 --ui-port 0
+  carronade serve qwen2.5-coder-1.5b smollm2-135m --memory-budget 4GiB
+  carronade serve --models-dir ./models --keep-alive 10m
   carronade serve Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0 --host 0.0.0.0 --api-key SECRET
 
 Flags of `vllm serve` are understood, with hyphens or underscores.)");

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "api/json_fields.h"
+#include "base/duration.h"
 #include "base/error.h"
 #include "cli/open_model.h"
 
@@ -95,6 +96,13 @@ int speculative_tokens(const std::string& config) {
   return static_cast<int>(fields.integer("num_speculative_tokens", 0, 16).value_or(kGuessedTokens));
 }
 
+std::chrono::milliseconds parse_keep_alive(const std::string& text) {
+  if (const auto duration = parse_duration(text)) return *duration;
+  throw Error(ErrorCode::kInvalidArgument,
+              "--keep-alive must be a duration such as 5m, 90 (seconds), 0 or -1 (for ever), not " + text,
+              "--keep-alive");
+}
+
 std::vector<AdapterSource> adapter_sources(const std::vector<std::string>& modules) {
   constexpr const char* kFlag = "--lora-modules";
   std::vector<AdapterSource> sources;
@@ -103,9 +111,10 @@ std::vector<AdapterSource> adapter_sources(const std::vector<std::string>& modul
     if (text.starts_with("{")) {
       const Json json = parse_json_object(text, kFlag);
       const JsonFields fields(json, std::string(kFlag) + ": ");
-      source = {fields.string("name").value_or(""), fields.string("path").value_or("")};
+      source = {fields.string("name").value_or(""), fields.string("path").value_or(""),
+                fields.string("base_model_name").value_or("")};
     } else if (const size_t equals = text.find('='); equals != text.npos) {
-      source = {text.substr(0, equals), text.substr(equals + 1)};
+      source = {text.substr(0, equals), text.substr(equals + 1), {}};
     }
     if (source.name.empty() || source.path.empty()) {
       throw Error(ErrorCode::kInvalidArgument,

@@ -2,11 +2,12 @@
 // right.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "hub/model_pool.h"
+#include "hub/loaded_model.h"
 
 namespace carronade {
 
@@ -25,7 +26,10 @@ int parse_model_length(const std::string& text);
 // --speculative-config, vLLM's JSON: {"method": "ngram", "num_speculative_tokens": 5}. The tokens to guess; 0: none.
 int speculative_tokens(const std::string& config);
 
-// --lora-modules: NAME=PATH, or vLLM's JSON: {"name": …, "path": …}.
+// --keep-alive: "5m", "0", "-1" for ever.
+std::chrono::milliseconds parse_keep_alive(const std::string& text);
+
+// --lora-modules: NAME=PATH, or vLLM's JSON: {"name": …, "path": …, "base_model_name": …}.
 std::vector<AdapterSource> adapter_sources(const std::vector<std::string>& modules);
 
 }  // namespace carronade

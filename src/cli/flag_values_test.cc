@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "cli/open_model.h"
 
@@ -99,6 +100,12 @@ TEST(FlagValues, GuessedTokens) {
   }
 }
 
+TEST(FlagValues, KeepAlive) {
+  EXPECT_EQ(parse_keep_alive("5m"), std::chrono::minutes(5));
+  EXPECT_EQ(parse_keep_alive("-1"), kForever);
+  for (const char* text : {"", "soon", "5 m"}) refusal([&] { parse_keep_alive(text); }, "--keep-alive");
+}
+
 TEST(FlagValues, Adapters) {
   const auto sources = adapter_sources({"sql=/a/b=c", R"({"name": "law", "path": "/d", "base_model_name": "m"})"});
   ASSERT_EQ(sources.size(), 2u);
@@ -106,6 +113,8 @@ TEST(FlagValues, Adapters) {
   EXPECT_EQ(sources[0].path, "/a/b=c");
   EXPECT_EQ(sources[1].name, "law");
   EXPECT_EQ(sources[1].path, "/d");
+  EXPECT_EQ(sources[0].base, "");
+  EXPECT_EQ(sources[1].base, "m");
   EXPECT_TRUE(adapter_sources({}).empty());
   for (const char* text : {"sql", "=path", "sql=", "", "{", R"({"name": "law"})", R"({"name": 5, "path": "/d"})"})
     refusal([&] { adapter_sources({text}); }, "--lora-modules");

@@ -46,35 +46,48 @@ LocalModel find_installed(const Hub& hub, const std::string& text) {
               fmt::format("{} is not on this machine: `carronade pull {}` fetches it", text, text), "model");
 }
 
-std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const std::stop_token& stop,
-                                        ProgressSink& pull_progress, const LoadProgress& load_progress) {
-  HubOptions hub_options = HubOptions::from_environment();
-  hub_options.directory = options.download_dir;
-  const Hub hub(std::move(hub_options));
+std::shared_ptr<const Hub> open_hub(const std::string& download_dir) {
+  HubOptions options = HubOptions::from_environment();
+  options.directory = download_dir;
+  return std::make_shared<const Hub>(std::move(options));
+}
+
+FoundModel find_or_fetch(const Hub& hub, const OpenModelOptions& options, const std::stop_token& stop,
+                         ProgressSink& pull_progress) {
   PullOptions pull;
   pull.stop = stop;
-
   std::optional<ModelReference> reference;
   if (!options.model.empty()) reference = with_revision(hub.parse(options.model), options.revision);
-  const LocalModel local =
-      reference ? hub.pull(*reference, pull, pull_progress) : hub.find_or_pull_default(pull, pull_progress);
-
-  LoadOptions load = options.load;
-  load.backend.float_weights = parse_dtype(options.dtype);
-  load.served_name = options.served_name;
-  if (load.served_name.empty()) {
+  FoundModel found;
+  found.local = reference ? hub.pull(*reference, pull, pull_progress) : hub.find_or_pull_default(pull, pull_progress);
+  found.served_name = options.served_name;
+  if (found.served_name.empty()) {
     // The model's name is what clients must say: what the operator typed, but for paths and addresses.
     const bool typed_a_name = reference && (reference->kind == ModelReference::Kind::kCatalogue ||
                                             reference->kind == ModelReference::Kind::kHub);
-    load.served_name = typed_a_name ? options.model : local.name;
+    found.served_name = typed_a_name ? options.model : found.local.name;
   }
-  auto loaded = load_model(local.name, local.path, load, [&](uint64_t done, uint64_t total) {
+  return found;
+}
+
+std::shared_ptr<LoadedModel> load_found(const FoundModel& found, const OpenModelOptions& options,
+                                        const std::stop_token& stop, const LoadProgress& load_progress) {
+  LoadOptions load = options.load;
+  load.backend.float_weights = parse_dtype(options.dtype);
+  load.served_name = found.served_name;
+  auto loaded = load_model(found.local.name, found.local.path, load, [&](uint64_t done, uint64_t total) {
     if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "stopped while loading");
     if (load_progress) load_progress(done, total);
   });
-  if (local.entry) fill_in_defaults(loaded->defaults, *local.entry);
+  if (found.local.entry) fill_in_defaults(loaded->defaults, *found.local.entry);
   if (!options.chat_template.empty()) loaded->chat_template.emplace(template_source(options.chat_template));
   return loaded;
+}
+
+std::shared_ptr<LoadedModel> open_model(const OpenModelOptions& options, const std::stop_token& stop,
+                                        ProgressSink& pull_progress, const LoadProgress& load_progress) {
+  const auto hub = open_hub(options.download_dir);
+  return load_found(find_or_fetch(*hub, options, stop, pull_progress), options, stop, load_progress);
 }
 
 }  // namespace carronade

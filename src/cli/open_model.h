@@ -7,7 +7,7 @@
 #include <string>
 
 #include "hub/hub.h"
-#include "hub/model_pool.h"
+#include "hub/loaded_model.h"
 
 namespace carronade {
 
@@ -33,6 +33,21 @@ inline constexpr const char* kRevisionHelp = "Branch, tag or commit of the model
 
 // What `text` names, if it is here: nothing is fetched. Throws Error{kNotFound} that says how to get it.
 LocalModel find_installed(const Hub& hub, const std::string& text);
+
+// A model that is on this machine, and what clients call it.
+struct FoundModel {
+  LocalModel local;
+  std::string served_name;
+};
+
+// The two parts of open_model(). `found` belongs to the hub's catalogue.
+FoundModel find_or_fetch(const Hub& hub, const OpenModelOptions& options, const std::stop_token& stop,
+                         ProgressSink& pull_progress);
+std::shared_ptr<LoadedModel> load_found(const FoundModel& found, const OpenModelOptions& options,
+                                        const std::stop_token& stop, const LoadProgress& load_progress);
+
+// The hub whose models are in `download_dir`; empty: in the cache folder.
+std::shared_ptr<const Hub> open_hub(const std::string& download_dir);
 
 // Fetches the model unless it is here, and loads it. The catalogue's chat defaults are filled in where the model's own
 // files say nothing. A stop ends both parts with Error{kCancelled}.

@@ -33,15 +33,15 @@ SchedulerOptions scheduler_options(const EngineOptions& options, int blocks, boo
           .max_outputs = max_outputs(options),
           .blocks = blocks,
           .prefix_cache = options.prefix_cache,
-          .max_idle_blocks = kv_was_given ? blocks : of_one,
+          .max_idle_blocks = kv_was_given && !options.keep_little ? blocks : of_one,
           .cold = cold};
 }
 
 std::unique_ptr<KvDisk> make_kv_disk(const EngineOptions& options, Backend& backend, const KvLayout& layout) {
   if (options.kv_disk_bytes == 0 || !options.prefix_cache) return nullptr;
-  return std::make_unique<KvDisk>(
-      KvDiskOptions{options.kv_disk_directory, options.kv_disk_bytes, options.kv_disk_model, options.adapters}, backend,
-      layout);
+  return std::make_unique<KvDisk>(KvDiskOptions{options.kv_disk_directory, options.kv_disk_bytes, options.kv_disk_model,
+                                                options.adapters, options.kv_disk_folder},
+                                  backend, layout);
 }
 
 }  // namespace
@@ -107,12 +107,16 @@ void Engine::Impl::cancel(RequestId id) {
   wake.notify_one();
 }
 
+// Nobody has to be woken: a sleeping engine has nothing to end.
+void Engine::Impl::end_background() { without_background.store(true, std::memory_order_relaxed); }
+
 // ---- On the engine's thread
 // -----------------------------------------------------------------------------------------------------------
 
 void Engine::Impl::run() {
   while (receive()) {
     end_cancelled();
+    end_unwanted();
     end_overdue(Clock::now());
     if (!scheduler.empty()) step();
     publish();
@@ -186,6 +190,17 @@ void Engine::Impl::end_cancelled() {
   for (const RequestId id : ids) {
     if (const auto found = active.find(id); found != active.end()) finish(found->second, FinishReason::kCancelled);
   }
+}
+
+void Engine::Impl::end_unwanted() {
+  if (!without_background.load(std::memory_order_relaxed)) return;
+  std::vector<RequestId> ids;
+  for (const auto& [id, entry] : active) {
+    if (entry.request.tenant.priority == Tenant::Priority::kBackground) ids.push_back(id);
+  }
+  if (ids.empty()) return;
+  fail(ids, Error(ErrorCode::kUnavailable,
+                  "a background answer gave way, since its model is being unloaded: try again later"));
 }
 
 void Engine::Impl::end_overdue(Clock::time_point now) {
@@ -345,6 +360,7 @@ Engine::~Engine() {
 
 RequestId Engine::submit(Request request) { return impl_->submit(std::move(request)); }
 void Engine::cancel(RequestId id) { impl_->cancel(id); }
+void Engine::end_background() { impl_->end_background(); }
 const ModelConfig& Engine::model_config() const { return impl_->model->config(); }
 const EngineOptions& Engine::options() const { return impl_->options; }
 const DeviceInfo& Engine::device() const { return impl_->backend->device(); }

@@ -15,6 +15,7 @@
 
 namespace carronade {
 
+class KvFolder;         // kv_folder.h
 struct EngineMetrics;   // metrics.h
 struct EngineSnapshot;  // snapshot.h
 
@@ -32,13 +33,15 @@ struct EngineOptions {
       0;  // 0: max_num_seqs * max_model_len, capped at half of the free memory; resident only where used
   uint64_t memory_bytes = 0;  // for weights, KV cache and what a step needs, all together; 0: no bound of its own
   DType kv_dtype = DType::kF16;
+  bool keep_little = false;           // of ended sequences only as much as one may need, as when nobody gave a bound
   bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
   int max_waiting = 1024;             // requests in the queue
   std::vector<std::string> adapters;  // what names adapter i, which the model has loaded: no two files share it
   uint64_t kv_disk_bytes = 0;         // of files in kv_disk_directory; 0: what leaves the KV cache is lost
   std::filesystem::path kv_disk_directory;
-  std::string kv_disk_model;   // names the weights in them: no two models share it
-  int speculative_tokens = 0;  // at most so many guessed tokens a step and sequence; 0: no guessing
+  std::shared_ptr<KvFolder> kv_disk_folder;  // in place of the directory: shared with other engines
+  std::string kv_disk_model;                 // names the weights in them: no two models share it
+  int speculative_tokens = 0;                // at most so many guessed tokens a step and sequence; 0: no guessing
 };
 
 struct EngineStats {
@@ -55,7 +58,7 @@ struct EngineStats {
 // Called on the engine's thread; must return at once and not call the engine.
 using SnapshotSink = std::function<void(EngineSnapshot)>;
 
-// Thread-safe: submit, cancel, stats, metrics and snapshot may be called from any thread.
+// Thread-safe: submit, cancel, end_background, stats, metrics and snapshot may be called from any thread.
 class Engine {
  public:
   // The model was loaded on this backend. Allocates the KV cache. Throws Error{kInvalidArgument | kUnavailable}.
@@ -71,6 +74,10 @@ class Engine {
 
   // The request ends within a step with kCancelled. No-op for one that has ended.
   void cancel(RequestId id);
+
+  // The engine is wanted no longer: what runs and waits with background priority ends within a step with kFailed, and
+  // so does what still comes.
+  void end_background();
 
   const ModelConfig& model_config() const;
   const EngineOptions& options() const;  // as chosen

@@ -63,12 +63,14 @@ struct Engine::Impl {
   // On any thread.
   RequestId submit(Request request);
   void cancel(RequestId id);
+  void end_background();
 
   // On the engine's thread.
   void run();
   bool receive();
   void start(RequestId id, Request request, Clock::time_point submitted);
   void end_cancelled();
+  void end_unwanted();
   void step();
   void begin(Active& entry, Clock::time_point now);
   void measure_step(const Plan& plan);
@@ -133,7 +135,8 @@ struct Engine::Impl {
   EngineStats published;
 
   std::atomic<bool> has_cancellations{false};
-  std::thread thread;  // last: everything is there when it starts
+  std::atomic<bool> without_background{false};  // from now on
+  std::thread thread;                           // last: everything is there when it starts
 };
 
 // Throws Error{kInvalidArgument} for a token that is not of the vocabulary.

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -268,6 +269,40 @@ TEST_F(EngineTest, CancelEndsWithinAStepAndFreesTheBlocks) {
   EXPECT_EQ(answer(*engine, request(prompt(5), 3)).size(), 3u);  // it goes on; and by then the stats know
   while (engine->stats().requests_finished < 3) std::this_thread::yield();
   EXPECT_EQ(engine->stats().blocks_used, 0);
+}
+
+TEST_F(EngineTest, BackgroundEndsAndComesNoMore) {
+  EngineOptions options = small_options();
+  options.max_num_seqs = 2;
+  auto engine = make_engine(options);
+  Listener running, waiting, late, interactive;
+  const auto submit = [&](Listener& listener, Tenant::Priority priority, EventSink sink = nullptr) {
+    Request one = request(prompt(20), 200);
+    one.tenant.priority = priority;
+    one.sink = sink ? std::move(sink) : listener.sink();
+    engine->submit(std::move(one));
+  };
+  std::promise<void> told;  // until then the engine stands still behind its first token
+  submit(running, Tenant::Priority::kBackground,
+         [hear = running.sink(), wait = told.get_future().share()](EngineEvent event) {
+           hear(std::move(event));
+           wait.wait();
+         });
+  running.wait_for_tokens(1);
+  submit(interactive, Tenant::Priority::kNormal);
+  submit(waiting, Tenant::Priority::kBackground);
+  engine->end_background();
+  submit(late, Tenant::Priority::kBackground);
+  told.set_value();
+  for (Listener* listener : {&running, &waiting, &late}) {
+    const Finished end = listener->wait();
+    EXPECT_EQ(end.reason, FinishReason::kFailed);
+    ASSERT_TRUE(end.error);
+    EXPECT_EQ(end.error->code, ErrorCode::kUnavailable);
+  }
+  EXPECT_LT(running.tokens().size(), 200u);
+  EXPECT_TRUE(late.tokens().empty());
+  EXPECT_NE(interactive.wait().reason, FinishReason::kFailed);
 }
 
 TEST_F(EngineTest, ACancellationThatFollowsAtOnceIsHeard) {

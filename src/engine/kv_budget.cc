@@ -102,6 +102,31 @@ int max_outputs(const EngineOptions& options) {
   return std::min(options.max_num_batched_tokens, options.max_num_seqs + 32);
 }
 
+KvPlan plan_kv(const ModelConfig& config, const KvLayout& layout, EngineOptions options) {
+  choose_counts(options);
+  const bool longest = options.max_model_len == kLongestThatFits;
+  if (longest) options.max_model_len = 0;
+  options.max_model_len = std::min(options.max_model_len, config.context_length);
+  choose_length(config, layout, 0, options);
+  const uint64_t block = block_bytes(layout);
+  const auto of = [&](int positions) {
+    return (static_cast<uint64_t>(positions) + kBlockPositions - 1) / kBlockPositions * block;
+  };
+  KvPlan plan;
+  plan.working = working_bytes(config, options);
+  plan.kv_least = of(options.max_model_len);
+  plan.kv_wanted = of(longest ? config.context_length : options.max_model_len) *
+                   (longest ? 1 : static_cast<uint64_t>(options.max_num_seqs));
+  if (options.kv_bytes > 0) plan.kv_wanted = options.kv_bytes;
+  plan.kv_wanted = std::max(plan.kv_wanted, plan.kv_least);
+  plan.max_model_len = longest ? 0 : options.max_model_len;
+  return plan;
+}
+
+uint64_t most_bytes(const Engine& engine) {
+  return engine.weight_bytes() + engine.options().kv_bytes + working_bytes(engine.model_config(), engine.options());
+}
+
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, uint64_t weight_bytes,
                   EngineOptions& options) {
   choose_counts(options);

@@ -19,4 +19,19 @@ int max_outputs(const EngineOptions& options);
 int choose_limits(const ModelConfig& config, const KvLayout& layout, uint64_t available, uint64_t weight_bytes,
                   EngineOptions& options);
 
+// What an engine takes beside its weights.
+struct KvPlan {
+  uint64_t working = 0;    // bytes of a step's working memory
+  uint64_t kv_least = 0;   // of the KV cache: one sequence
+  uint64_t kv_wanted = 0;  // every sequence at once, at most options.kv_bytes where those are given
+  int max_model_len = 0;   // as far as it is known before the memory is: 0 for kLongestThatFits
+};
+
+// Of a model that is not loaded yet. A max_model_len past what the model was trained for counts as that. Throws
+// Error{kInvalidArgument} for options that contradict each other.
+KvPlan plan_kv(const ModelConfig& config, const KvLayout& layout, EngineOptions options);
+
+// What a running engine may grow to: weights, KV cache and working memory.
+uint64_t most_bytes(const Engine& engine);
+
 }  // namespace carronade

@@ -59,37 +59,13 @@ std::string hexadecimal(const BlockDigest& digest) {
   return text;
 }
 
-// Else the first to know would be who reads the log after a day.
-void check_that_files_can_be_made(const fs::path& folder) {
-  const fs::path probe = folder / (std::string(sizeof(BlockDigest) * 2, '0') + ".part");
-  std::ofstream(probe, std::ios::trunc).close();
-  std::error_code failure;
-  if (!fs::remove(probe, failure)) {
-    throw Error(ErrorCode::kIo, fmt::format("{}: no file can be made in the folder for KV blocks", folder.string()),
-                "kv-disk");
-  }
-}
-
-bool is_block_name(const std::string& name) {
-  return name.size() == sizeof(BlockDigest) * 2 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
 }  // namespace
 
 KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
     : options_(std::move(options)), backend_(backend), block_bytes_(block_bytes(layout)), buffer_(block_bytes_) {
   if (sodium_init() < 0) throw Error(ErrorCode::kInternal, "libsodium cannot be used");
-  std::error_code failure;
-  fs::create_directories(options_.directory, failure);
-  if (failure) {
-    throw Error(
-        ErrorCode::kIo,
-        fmt::format("{}: the folder for KV blocks cannot be made: {}", options_.directory.string(), failure.message()),
-        "kv-disk");
-  }
-  // What is in there was somebody's conversation.
-  fs::permissions(options_.directory, fs::perms::owner_all, failure);
-  check_that_files_can_be_made(options_.directory);
+  folder_ = options_.folder ? options_.folder : std::make_shared<KvFolder>(options_.directory, options_.capacity);
+  options_.capacity = folder_->capacity();
   if (const uint64_t one = kHeaderBytes + block_bytes_ + kChecksumBytes; one > options_.capacity) {
     throw Error(
         ErrorCode::kInvalidArgument,
@@ -106,7 +82,7 @@ KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
   hasher.add(info(layout.dtype).name);
   for (const int32_t extent : {layout.layers, layout.kv_heads, layout.head_dim}) hasher.add(&extent, sizeof extent);
   model_digest_ = hasher.finish();
-  find_files();
+  folder_->find_files();
   writer_ = std::thread([this] {
     ::pthread_setname_np(::pthread_self(), "kv-disk");
     write_queue();
@@ -137,77 +113,10 @@ BlockDigest KvDisk::next(const BlockDigest& parent, Tokens tokens) const {
   return hasher.finish();
 }
 
-// In the order of their last use; what is no block of ours is left alone, but for what an earlier run did not finish.
-void KvDisk::find_files() {
-  struct Found {
-    fs::file_time_type time;
-    File file;
-  };
-  std::vector<Found> found;
-  std::error_code failure;
-  for (const fs::directory_entry& entry : fs::directory_iterator(options_.directory, failure)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.path().extension() == ".part" && is_block_name(entry.path().stem().string())) {
-      fs::remove(entry.path(), failure);
-    } else if (is_block_name(name) && entry.is_directory(failure)) {
-      fs::remove(entry.path(), failure);  // it would be in a block's way for ever; one that holds something stays
-    } else if (is_block_name(name)) {
-      const uint64_t bytes = entry.file_size(failure);
-      if (!failure) found.push_back({entry.last_write_time(failure), {name, bytes}});
-    }
-  }
-  std::sort(found.begin(), found.end(), [](const Found& a, const Found& b) { return a.time < b.time; });
-  const std::lock_guard lock(mutex_);
-  for (Found& one : found) add_file(std::move(one.file.name), one.file.bytes, false);
-  make_room(0);
-}
-
-fs::path KvDisk::path_of(const std::string& name) const { return options_.directory / name; }
-
-void KvDisk::add_file(std::string name, uint64_t bytes, bool trusted) {
-  forget(name);
-  files_.push_back({name, bytes, trusted});
-  by_name_.emplace(std::move(name), std::prev(files_.end()));
-  stats_.bytes += bytes;
-  stats_.blocks = files_.size();
-}
-
-void KvDisk::forget(const std::string& name) {
-  const auto found = by_name_.find(name);
-  if (found == by_name_.end()) return;
-  stats_.bytes -= found->second->bytes;
-  files_.erase(found->second);
-  by_name_.erase(found);
-  stats_.blocks = files_.size();
-}
-
-void KvDisk::make_room(uint64_t bytes) {
-  while (!files_.empty() && stats_.bytes + bytes > options_.capacity) remove_oldest();
-}
-
-void KvDisk::remove_oldest() {
-  const std::string oldest = files_.front().name;
-  forget(oldest);
-  std::error_code ignored;
-  fs::remove(path_of(oldest), ignored);
-}
-
-void KvDisk::use(File& file) {
-  file.used = false;
-  std::error_code ignored;
-  fs::last_write_time(path_of(file.name), fs::file_time_type::clock::now(), ignored);
-  files_.splice(files_.end(), files_, by_name_.at(file.name));
-}
-
 bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
   const std::string name = hexadecimal(digest);
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = by_name_.find(name);
-    if (found == by_name_.end()) return false;
-    files_.splice(files_.end(), files_, found->second);
-  }
-  const fs::path path = path_of(name);
+  if (!folder_->has(name)) return false;
+  const fs::path path = folder_->path_of(name);
   std::string content;
   try {
     content = read_file(path, kHeaderBytes + block_bytes_ + kChecksumBytes);
@@ -223,21 +132,16 @@ bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
     const BlockDigest checksum = hasher.finish();
     good = std::memcmp(content.data() + whole, checksum.data(), kChecksumBytes) == 0;
   }
-  std::error_code ignored;
   if (!good) {
-    fs::remove(path, ignored);
+    folder_->remove(name);
     const std::lock_guard lock(mutex_);
-    forget(name);
     if (stats_.damaged++ == 0)
       spdlog::warn("{}: is damaged; such KV blocks are computed again and replaced", path.string());
     return false;
   }
   backend_.write_blocks({&into, 1}, std::as_bytes(std::span(content)).subspan(kHeaderBytes, block_bytes_));
+  folder_->was_read(name);
   const std::lock_guard lock(mutex_);
-  if (const auto found = by_name_.find(name); found != by_name_.end()) {
-    found->second->trusted = true;
-    found->second->used = true;
-  }
   ++stats_.read;
   return true;
 }
@@ -245,13 +149,9 @@ bool KvDisk::load(const BlockDigest& digest, Tokens tokens, BlockId into) {
 void KvDisk::save(const BlockDigest& digest, Tokens tokens, BlockId from) {
   const uint64_t bytes = kHeaderBytes + block_bytes_ + kChecksumBytes;
   Job job{hexadecimal(digest), {}};
+  if (folder_->keep(job.name)) return;
   {
     std::unique_lock lock(mutex_);
-    // A file of an earlier run that nobody has read since may be damaged: it is written anew.
-    if (const auto found = by_name_.find(job.name); found != by_name_.end() && found->second->trusted) {
-      if (found->second->used) use(*found->second);
-      return;
-    }
     if (patient_) changed_.wait(lock, [&] { return queue_.empty() || queued_bytes_ + bytes <= kMostQueuedBytes; });
     if (!queue_.empty() && queued_bytes_ + bytes > kMostQueuedBytes) {
       ++stats_.dropped;
@@ -276,24 +176,16 @@ void KvDisk::write_queue() {
     Job job = std::move(queue_.front());
     queue_.pop_front();
     const uint64_t bytes = job.content.size() + kChecksumBytes;
-    make_room(bytes);
     lock.unlock();
+    folder_->make_room(bytes);
     Written written = write_file(job);
-    lock.lock();
     // A disk that is full before our capacity is reached: what was used longest ago makes room there too.
-    for (int freed = 0; written == Written::kNoSpace && freed < kMostFreedForOne && !files_.empty(); ++freed) {
-      remove_oldest();
-      lock.unlock();
+    for (int freed = 0; written == Written::kNoSpace && freed < kMostFreedForOne && folder_->remove_oldest(); ++freed)
       written = write_file(job);
-      lock.lock();
-    }
+    if (written == Written::kYes) folder_->add(job.name, bytes);
+    lock.lock();
     queued_bytes_ -= bytes;
-    if (written == Written::kYes) {
-      add_file(std::move(job.name), bytes, true);
-      ++stats_.written;
-    } else {
-      ++stats_.dropped;
-    }
+    ++(written == Written::kYes ? stats_.written : stats_.dropped);
     changed_.notify_all();
   }
 }
@@ -303,8 +195,7 @@ KvDisk::Written KvDisk::write_file(const Job& job) {
   Hasher hasher;
   hasher.add(job.content.data(), job.content.size());
   const BlockDigest checksum = hasher.finish();
-  fs::path part = path_of(job.name);
-  part += ".part";
+  const fs::path part = folder_->part_of(job.name);
   errno = 0;
   std::ofstream out(part, std::ios::binary | std::ios::trunc);
   out.write(job.content.data(), static_cast<std::streamsize>(job.content.size()));
@@ -312,7 +203,7 @@ KvDisk::Written KvDisk::write_file(const Job& job) {
   out.close();
   const bool no_space = !out.good() && (errno == ENOSPC || errno == EDQUOT);
   std::error_code failure;
-  if (out.good()) fs::rename(part, path_of(job.name), failure);
+  if (out.good()) fs::rename(part, folder_->path_of(job.name), failure);
   if (out.good() && !failure) return Written::kYes;
   fs::remove(part, failure);
   if (!std::exchange(has_warned_, true))
@@ -322,8 +213,12 @@ KvDisk::Written KvDisk::write_file(const Job& job) {
 }
 
 KvDiskStats KvDisk::stats() const {
+  const uint64_t bytes = folder_->bytes(), blocks = folder_->blocks();
   const std::lock_guard lock(mutex_);
-  return stats_;
+  KvDiskStats stats = stats_;
+  stats.bytes = bytes;
+  stats.blocks = blocks;
+  return stats;
 }
 
 }  // namespace carronade

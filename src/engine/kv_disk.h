@@ -6,15 +6,15 @@
 #include <cstdint>
 #include <deque>
 #include <filesystem>
-#include <list>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "backend/backend.h"
 #include "engine/cold_blocks.h"
+#include "engine/kv_folder.h"
 
 namespace carronade {
 
@@ -23,16 +23,17 @@ struct KvDiskOptions {
   uint64_t capacity = 0;                // bytes of all files in it
   std::string model;                    // names the weights: no two models share it
   std::vector<std::string> adapters{};  // likewise, by their numbers
+  std::shared_ptr<KvFolder> folder{};   // in place of directory and capacity: shared with other engines
 };
 
 struct KvDiskStats {
-  uint64_t bytes = 0, blocks = 0;
+  uint64_t bytes = 0, blocks = 0;                            // of the whole folder
   uint64_t written = 0, read = 0, damaged = 0, dropped = 0;  // blocks since the start
 };
 
 // One file a block, named by its digest, written beside and renamed, with a checksum: whatever is not exactly what was
-// written is a miss, never an answer. The files used longest ago go first when the capacity is reached. Files are
-// written on a thread of its own; everything else happens on the engine's thread. A full disk or a folder that cannot
+// written is a miss, never an answer. Files are written on a thread of its own; everything else happens on the engine's
+// thread. A full disk or a folder that cannot
 // be written costs the cache and nothing else.
 class KvDisk final : public ColdBlocks {
  public:
@@ -52,30 +53,17 @@ class KvDisk final : public ColdBlocks {
   KvDiskStats stats() const;  // from any thread
 
  private:
-  struct File {
-    std::string name;  // the digest in hexadecimal
-    uint64_t bytes = 0;
-    bool trusted = false;  // written or read in this run: its content is known to be whole
-    bool used = false;     // read since it was last put in its place: it is put behind the others when next given up
-  };
-  using Files = std::list<File>;  // used longest ago first
   struct Job {
     std::string name;
     std::string content;
   };
   enum class Written { kYes, kNo, kNoSpace };
 
-  void find_files();
   void write_queue();
   Written write_file(const Job& job);
-  void add_file(std::string name, uint64_t bytes, bool trusted);  // under mutex_
-  void make_room(uint64_t bytes);                                 // under mutex_
-  void remove_oldest();                                           // under mutex_
-  void use(File& file);                                           // under mutex_
-  void forget(const std::string& name);                           // under mutex_
-  std::filesystem::path path_of(const std::string& name) const;
 
   KvDiskOptions options_;
+  std::shared_ptr<KvFolder> folder_;
   Backend& backend_;
   size_t block_bytes_;
   BlockDigest model_digest_;
@@ -85,8 +73,6 @@ class KvDisk final : public ColdBlocks {
 
   mutable std::mutex mutex_;  // what follows
   std::condition_variable changed_;
-  Files files_;
-  std::unordered_map<std::string, Files::iterator> by_name_;
   std::deque<Job> queue_;
   size_t queued_bytes_ = 0;
   KvDiskStats stats_;

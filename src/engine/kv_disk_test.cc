@@ -57,6 +57,11 @@ class KvDiskTest : public EngineTest {
     backend_->read_blocks({&block, 1}, out);
     return out == bytes(seed);
   }
+  std::unique_ptr<KvDisk> open(const std::shared_ptr<KvFolder>& shared, const std::string& model) {
+    auto disk = std::make_unique<KvDisk>(KvDiskOptions{{}, 0, model, {}, shared}, *backend_, kLayout);
+    disk->be_patient();
+    return disk;
+  }
   std::vector<fs::path> files() const {
     std::vector<fs::path> files;
     for (const fs::directory_entry& entry : fs::directory_iterator(folder())) files.push_back(entry.path());
@@ -76,6 +81,24 @@ TEST_F(KvDiskTest, FindsBlocksAgainAfterARestart) {
   for (int seed = 1; seed <= 3; ++seed) EXPECT_TRUE(loads(*disk, seed));
   EXPECT_FALSE(loads(*disk, 4));
   EXPECT_EQ(disk->stats().read, 3u);
+}
+
+TEST_F(KvDiskTest, SeveralModelsShareAFolder) {
+  const uint64_t block = block_bytes(kLayout) + 8 + 64 + 32;
+  const auto shared = std::make_shared<KvFolder>(folder(), 3 * block);
+  {
+    const auto one = open(shared, "one"), two = open(shared, "two");
+    for (int seed = 1; seed <= 2; ++seed) save(*one, seed);
+    while (shared->blocks() < 2) std::this_thread::yield();
+    for (int seed = 1; seed <= 2; ++seed) save(*two, seed);
+  }
+  EXPECT_EQ(files().size(), 3u) << "the capacity is of both";
+  const auto one = open(shared, "one"), two = open(shared, "two");
+  EXPECT_FALSE(loads(*one, 1)) << "used longest ago";
+  EXPECT_TRUE(loads(*one, 2));
+  EXPECT_TRUE(loads(*two, 1));
+  EXPECT_TRUE(loads(*two, 2));
+  EXPECT_EQ(one->stats().bytes, 3 * block);
 }
 
 TEST_F(KvDiskTest, NamesDependOnAllThatTheContentDependsOn) {

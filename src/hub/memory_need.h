@@ -1,10 +1,12 @@
-// How much memory a model takes.
+// How much memory a model takes, and how several share a budget.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "engine/engine.h"
 
 namespace carronade {
 
@@ -17,5 +19,27 @@ struct MemoryNeed {
 // From the list of tensors and the configuration; nothing is loaded. An architecture that is not supported has its
 // weights only.
 MemoryNeed memory_need(const Checkpoint& checkpoint, DType kv = DType::kF16);
+
+// What an engine on this checkpoint would take.
+struct MemoryClaim {
+  uint64_t fixed = 0;      // bytes of weights and of a step's working memory
+  uint64_t kv_least = 0;   // of the KV cache: one conversation
+  uint64_t kv_wanted = 0;  // all conversations at once
+  int max_model_len = 0;   // 0: not known before it is loaded
+};
+
+// Throws Error: kUnsupported for what cannot write text, kInvalidArgument for options that contradict each other.
+MemoryClaim memory_claim(const Checkpoint& checkpoint, const EngineOptions& options);
+
+// Bytes that a model is loaded with: at least `least`, and no more than `wanted`.
+struct MemoryShare {
+  uint64_t least = 0, wanted = 0;
+};
+
+// A budget's shares. Models that can be loaded side by side, counted in their order, are given shares that fit
+// together: what is left over goes to their KV caches evenly, to each as much as it wants (`take_all`: more than it
+// wants, until nothing is left). The others want as much as four conversations need: they come in another's place.
+// `budget` 0: no bound.
+std::vector<MemoryShare> share_memory(const std::vector<MemoryClaim>& claims, uint64_t budget, bool take_all);
 
 }  // namespace carronade

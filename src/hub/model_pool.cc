@@ -1,126 +1,321 @@
 #include "hub/model_pool.h"
 
-#include <algorithm>
-#include <chrono>
-#include <set>
+#include <malloc.h>
+#include <pthread.h>
+
+#include <future>
 #include <utility>
 
-#include <fmt/ranges.h>
-
-#include "base/error.h"
 #include "base/log.h"
+#include "hub/progress.h"
 
 namespace carronade {
+
 namespace {
 
-std::unique_ptr<Backend> make_backend(const LoadOptions& options) {
-  if (options.backend_name == "cpu") return make_cpu_backend(options.backend);
-  if (options.backend_name == "reference") return make_reference_backend(options.backend);
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("no backend \"{}\": cpu and reference are there", options.backend_name), "backend");
-}
+double seconds_since(PoolTime begin) { return std::chrono::duration<double>(PoolClock::now() - begin).count(); }
 
-// Keys of the GGUF specification's "general.sampling"; a safetensors reader fills them from generation_config.json.
-GenerationDefaults read_generation_defaults(const Checkpoint& checkpoint) {
-  const auto real = [&](const char* key) -> std::optional<float> {
-    if (const std::optional<double> value = checkpoint.real(key)) return static_cast<float>(*value);
-    return std::nullopt;
-  };
-  GenerationDefaults defaults;
-  defaults.temperature = real("general.sampling.temp");
-  defaults.top_p = real("general.sampling.top_p");
-  defaults.min_p = real("general.sampling.min_p");
-  defaults.typical_p = real("general.sampling.typical_p");
-  defaults.repetition_penalty = real("general.sampling.penalty_repeat");
-  if (const std::optional<int64_t> top_k = checkpoint.integer("general.sampling.top_k"))
-    defaults.top_k = static_cast<int>(*top_k);
-  return defaults;
-}
-
-// A model whose template this program cannot read still completes text.
-std::optional<ChatTemplate> read_chat_template(const Checkpoint& checkpoint, const std::string& name) {
-  const std::optional<std::string> source = checkpoint.chat_template();
-  if (!source) return std::nullopt;
-  try {
-    return ChatTemplate(*source);
-  } catch (const Error& error) {
-    spdlog::warn("{}: its chat template is left out: {}", name, error.what());
-    return std::nullopt;
-  }
-}
-
-// A type that was asked for does not make quantized weights float again.
-void tell_of_quantized_weights(const Checkpoint& checkpoint, const std::string& name) {
-  std::set<std::string_view> types;
-  for (const TensorView& tensor : checkpoint.tensors()) {
-    if (!is_float(tensor.dtype)) types.insert(info(tensor.dtype).name);
-  }
-  if (!types.empty()) spdlog::warn("{}: its weights are quantized and stay so ({})", name, fmt::join(types, " "));
-}
-
-// Names files by where they are, how long they are and when they were written: what KV blocks on disk hang on.
-std::string identity(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
-  std::error_code failure;
-  fs::path whole = fs::canonical(path, failure);
-  if (failure) whole = path;
-  std::vector<fs::path> files;
-  if (fs::is_directory(whole, failure)) {
-    for (const fs::directory_entry& entry : fs::directory_iterator(whole, failure)) files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-  } else {
-    files.push_back(whole);
-  }
-  std::string text = whole.string();
-  for (const fs::path& file : files) {
-    const auto size = fs::file_size(file, failure);
-    const auto time = fs::last_write_time(file, failure).time_since_epoch().count();
-    text += fmt::format("|{} {} {}", file.filename().string(), failure ? 0 : size, failure ? 0 : time);
-  }
-  return text;
-}
-
-void load_adapters(Model& model, const std::vector<AdapterSource>& adapters) {
-  for (size_t i = 0; i < adapters.size(); ++i) {
-    model.load_adapter(static_cast<int>(i), *AdapterFile::open(adapters[i].path, model.config().architecture));
-  }
+// What the allocator keeps for later belongs to the next model, or to others on this machine.
+void return_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace
 
-std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path,
-                                        const LoadOptions& options, const LoadProgress& progress) {
-  auto loaded = std::make_shared<LoadedModel>();
-  loaded->name = options.served_name.empty() ? name : options.served_name;
-  loaded->path = path;
-  const std::shared_ptr<const Checkpoint> checkpoint = Checkpoint::open(path);
-  if (options.backend.float_weights) tell_of_quantized_weights(*checkpoint, name);
-  // What is quick and may fail comes before the weights.
-  const ModelConfig config = read_model_config(*checkpoint);
-  if (config.encoder) {
-    throw_error(ErrorCode::kUnsupported, "{}: a {} model makes vectors of texts; it cannot write text", path.string(),
-                config.architecture);
-  }
-  loaded->tokenizer = Tokenizer::create(checkpoint->tokenizer_data());
-  if (loaded->tokenizer->vocabulary_size() > config.vocabulary) {
-    throw_error(ErrorCode::kCorruptFile, "{}: the tokenizer has {} tokens, but the model {}", path.string(),
-                loaded->tokenizer->vocabulary_size(), config.vocabulary);
-  }
-  loaded->chat_template = read_chat_template(*checkpoint, name);
-  loaded->end_of_generation = checkpoint->end_of_generation();
-  loaded->defaults = read_generation_defaults(*checkpoint);
+struct ModelPool::State {
+  struct Slot {
+    PoolModel model;
+    std::shared_ptr<PooledModel> loaded;
+    uint64_t loads = 0, failures = 0, unloads = 0;
+    double load_seconds = 0;
+  };
+  struct Job {  // of the loader
+    size_t model;
+    bool load;
+    uint64_t memory = 0;
+    std::string why{};
+  };
 
-  std::unique_ptr<Backend> backend = make_backend(options);
-  std::unique_ptr<Model> model = Model::load(*checkpoint, *backend, progress);
-  load_adapters(*model, options.adapters);
-  loaded->adapters = options.adapters;
-  EngineOptions engine = options.engine;
-  for (const AdapterSource& adapter : options.adapters) engine.adapters.push_back(identity(adapter.path));
-  engine.kv_disk_model = identity(path);
-  loaded->engine = std::make_unique<Engine>(std::move(backend), std::move(model), engine);
-  loaded->created =
-      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  return loaded;
+  State(std::vector<PoolModel> models, const PoolLimits& limits, std::vector<MemoryShare> shares,
+        std::vector<std::string> names)
+      : scheduler(std::move(shares), limits, std::move(names)) {
+    for (PoolModel& model : models) slots.push_back({std::move(model), nullptr});
+  }
+
+  void wake() {  // under the mutex
+    changed = true;
+    decider_wake.notify_one();
+  }
+
+  void decide_until_closed(const std::shared_ptr<State>& self);
+  void perform(PoolAction action, const std::shared_ptr<State>& self, std::vector<std::function<void()>>& calls);
+  void load_until_closed();
+  void load(std::unique_lock<std::mutex>& lock, const Job& job);
+  void unload(std::unique_lock<std::mutex>& lock, const Job& job);
+  PooledModelPtr in_hand(const PoolRequest& request, const std::shared_ptr<State>& self);
+
+  std::mutex mutex;  // of everything here
+  std::condition_variable decider_wake, loader_wake;
+  PoolScheduler scheduler;
+  std::vector<Slot> slots;
+  struct Waiting {
+    PoolRequest request;
+    PoolWait wait;
+  };
+  std::map<PoolTicket, Waiting> waiting;
+  PoolTicket last_ticket = 0;
+  std::deque<Job> jobs;
+  std::stop_source stop_loading;  // of the load that runs
+  bool changed = false, closed = false, ended = false;
+};
+
+// Given back when it goes.
+class ModelPool::Hold {
+ public:
+  Hold(std::shared_ptr<State> state, PoolRequest request) : state_(std::move(state)), request_(request) {}
+  ~Hold() {
+    const std::lock_guard lock(state_->mutex);
+    state_->scheduler.release(request_, PoolClock::now());
+    state_->wake();
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  std::shared_ptr<State> state_;
+  PoolRequest request_;
+};
+
+// Points at the model, but counts for the pool's books alone: the model itself is the pool's to end.
+PooledModelPtr ModelPool::State::in_hand(const PoolRequest& request, const std::shared_ptr<State>& self) {
+  return {std::make_shared<Hold>(self, request), slots[request.model].loaded.get()};
+}
+
+// ---- The thread "models": decides
+// ------------------------------------------------------------------------------------------------
+
+void ModelPool::State::decide_until_closed(const std::shared_ptr<State>& self) {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    changed = false;
+    std::vector<std::function<void()>> calls;
+    for (PoolAction& action : scheduler.decide(PoolClock::now())) perform(std::move(action), self, calls);
+    if (!calls.empty()) {
+      lock.unlock();
+      for (const auto& call : calls) call();
+      calls.clear();
+      lock.lock();
+      continue;
+    }
+    if (changed) continue;
+    if (closed && scheduler.empty() && jobs.empty()) break;
+    const auto due = scheduler.next_time(PoolClock::now());
+    const auto woken = [&] { return changed; };
+    if (due) {
+      decider_wake.wait_until(lock, *due, woken);
+    } else {
+      decider_wake.wait(lock, woken);
+    }
+  }
+  ended = true;
+  loader_wake.notify_one();
+}
+
+void ModelPool::State::perform(PoolAction action, const std::shared_ptr<State>& self,
+                               std::vector<std::function<void()>>& calls) {
+  if (const auto* grant = std::get_if<Grant>(&action)) {
+    auto node = waiting.extract(grant->ticket);
+    calls.push_back([wait = std::move(node.mapped().wait), model = in_hand(node.mapped().request, self)]() mutable {
+      wait.done(std::move(model));
+    });
+  } else if (auto* refusal = std::get_if<Refusal>(&action)) {
+    auto node = waiting.extract(refusal->ticket);
+    calls.push_back([wait = std::move(node.mapped().wait), error = std::move(refusal->error)] { wait.done(error); });
+  } else if (const auto* notice = std::get_if<Notice>(&action)) {
+    if (const auto& call = waiting.at(notice->ticket).wait.notice) calls.push_back(call);
+  } else if (const auto* load = std::get_if<Load>(&action)) {
+    stop_loading = std::stop_source();
+    jobs.push_back({load->model, true, load->memory});
+    loader_wake.notify_one();
+  } else if (std::holds_alternative<StopLoading>(action)) {
+    stop_loading.request_stop();
+  } else if (const auto* end = std::get_if<EndBackground>(&action)) {
+    slots[end->model].loaded->end_background();
+  } else if (auto* unload = std::get_if<Unload>(&action)) {
+    jobs.push_back({unload->model, false, 0, std::move(unload->why)});
+    loader_wake.notify_one();
+  }
+}
+
+// ---- The thread "model-loader": loads and unloads, one at a time
+// -----------------------------------------------------------------
+
+void ModelPool::State::load_until_closed() {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    loader_wake.wait(lock, [&] { return ended || !jobs.empty(); });
+    if (jobs.empty()) return;
+    const Job job = jobs.front();
+    (job.load ? load(lock, job) : unload(lock, job));
+    jobs.pop_front();
+    wake();
+  }
+}
+
+void ModelPool::State::load(std::unique_lock<std::mutex>& lock, const Job& job) {
+  Slot& slot = slots[job.model];  // never moved
+  const std::stop_token stop = stop_loading.get_token();
+  lock.unlock();
+  const PoolTime begin = PoolClock::now();
+  std::shared_ptr<PooledModel> model;
+  std::optional<Error> error;
+  try {
+    model = slot.model.load(job.memory, stop);
+  } catch (const Error& failure) {
+    error = failure;
+  } catch (const std::bad_alloc&) {
+    error.emplace(ErrorCode::kUnavailable, slot.model.name + " cannot be loaded: the system has no memory for it");
+  } catch (const std::exception& failure) {
+    error.emplace(ErrorCode::kInternal, slot.model.name + " cannot be loaded: " + failure.what());
+  }
+  return_memory();  // what the load itself needed
+  const double seconds = seconds_since(begin);
+  const uint64_t bytes = model ? model->bytes() : 0;
+  if (error && error->code != ErrorCode::kCancelled)
+    spdlog::error("{}: not loaded: {}", slot.model.name, error->what());
+  lock.lock();
+  if (error) {
+    slot.failures += error->code == ErrorCode::kCancelled ? 0 : 1;
+    return scheduler.failed(job.model, *error);
+  }
+  slot.loaded = std::move(model);
+  ++slot.loads;
+  slot.load_seconds += seconds;
+  scheduler.loaded(job.model, bytes, PoolClock::now());
+  const uint64_t budget = scheduler.limits().budget;
+  if (slots.size() > 1 || slot.loads > 1) {
+    spdlog::info("{}: loaded in {:.1f} s{}", slot.model.name, seconds,
+                 budget == 0 ? ""
+                             : fmt::format("; {} of {} are given to models", format_bytes(scheduler.committed()),
+                                           format_bytes(budget)));
+  }
+}
+
+void ModelPool::State::unload(std::unique_lock<std::mutex>& lock, const Job& job) {
+  Slot& slot = slots[job.model];
+  std::shared_ptr<PooledModel> model = std::move(slot.loaded);
+  const bool ending = closed;
+  lock.unlock();
+  const PoolTime begin = PoolClock::now();
+  model.reset();
+  return_memory();
+  if (!ending) spdlog::info("{}: unloaded in {:.1f} s: {}", slot.model.name, seconds_since(begin), job.why);
+  lock.lock();
+  ++slot.unloads;
+  scheduler.unloaded(job.model);
+}
+
+// ---- The face
+// ----------------------------------------------------------------------------------------------------------------------------
+
+ModelPool::ModelPool(std::vector<PoolModel> models, PoolLimits limits) {
+  std::vector<MemoryShare> shares;
+  std::vector<std::string> names;
+  for (const PoolModel& model : models) {
+    shares.push_back(model.memory);
+    names.push_back(model.name);
+  }
+  state_ = std::make_shared<State>(std::move(models), limits, std::move(shares), std::move(names));
+  decider_ = std::thread([state = state_] {
+    ::pthread_setname_np(::pthread_self(), "models");
+    state->decide_until_closed(state);
+  });
+  loader_ = std::thread([state = state_] {
+    ::pthread_setname_np(::pthread_self(), "model-loader");
+    state->load_until_closed();
+  });
+}
+
+ModelPool::~ModelPool() {
+  close();
+  decider_.join();
+  loader_.join();
+}
+
+size_t ModelPool::size() const { return state_->slots.size(); }
+
+PooledModelPtr ModelPool::hold(const PoolRequest& request) {
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->scheduler.hold(request, PoolClock::now())) return nullptr;
+  return state_->in_hand(request, state_);
+}
+
+PoolTicket ModelPool::wait(const PoolRequest& request, PoolWait wait) {
+  const std::lock_guard lock(state_->mutex);
+  const PoolTicket ticket = ++state_->last_ticket;
+  state_->scheduler.wait(ticket, request, PoolClock::now());
+  state_->waiting.emplace(ticket, State::Waiting{request, std::move(wait)});
+  state_->wake();
+  return ticket;
+}
+
+void ModelPool::cancel(PoolTicket ticket) {
+  State::Waiting gone;  // what its functions hold goes after the lock
+  const std::lock_guard lock(state_->mutex);
+  if (auto node = state_->waiting.extract(ticket)) gone = std::move(node.mapped());
+  state_->scheduler.cancel(ticket);
+  state_->wake();
+}
+
+PooledModelPtr ModelPool::hold_or_wait(const PoolRequest& request, const std::stop_token& stop) {
+  if (PooledModelPtr model = hold(request)) return model;
+  const auto answer = std::make_shared<std::promise<std::variant<PooledModelPtr, Error>>>();
+  auto future = answer->get_future();
+  const auto answered = std::make_shared<std::once_flag>();
+  const auto give = [answer, answered](std::variant<PooledModelPtr, Error> given) {
+    std::call_once(*answered, [&] { answer->set_value(std::move(given)); });
+  };
+  const PoolTicket ticket = wait(request, {give, nullptr});
+  const std::stop_callback on_stop(stop, [&] {
+    cancel(ticket);
+    give(Error(ErrorCode::kCancelled, "stopped while a model was loading"));
+  });
+  auto given = future.get();
+  if (const auto* error = std::get_if<Error>(&given)) throw Error(*error);
+  return std::get<PooledModelPtr>(std::move(given));
+}
+
+std::vector<PooledModelPtr> ModelPool::glance() {
+  std::vector<PooledModelPtr> models;
+  const std::lock_guard lock(state_->mutex);
+  for (size_t i = 0; i < state_->slots.size(); ++i) {
+    const PoolRequest request{i, PoolUse::kGlance};
+    const bool there = state_->scheduler.hold(request, PoolClock::now());
+    models.push_back(there ? state_->in_hand(request, state_) : nullptr);
+  }
+  return models;
+}
+
+PoolReport ModelPool::report() const {
+  const std::lock_guard lock(state_->mutex);
+  PoolReport report{state_->scheduler.limits().budget, state_->scheduler.committed(), {}};
+  for (size_t i = 0; i < state_->slots.size(); ++i) {
+    const State::Slot& slot = state_->slots[i];
+    report.models.push_back(
+        {slot.model.name, state_->scheduler.status(i), slot.loads, slot.failures, slot.unloads, slot.load_seconds});
+  }
+  return report;
+}
+
+void ModelPool::close() {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->closed) return;
+  state_->closed = true;
+  state_->scheduler.close();
+  state_->stop_loading.request_stop();
+  state_->wake();
 }
 
 }  // namespace carronade

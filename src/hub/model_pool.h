@@ -1,54 +1,95 @@
-// A model's name → something that can answer: engine, tokenizer, template.
+// Several models, one memory budget: a model is loaded when it is asked for, and goes when its memory is needed.
 #pragma once
 
-#include <filesystem>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
 #include <memory>
-#include <optional>
+#include <mutex>
+#include <stop_token>
 #include <string>
+#include <thread>
+#include <variant>
 #include <vector>
 
-#include "engine/engine.h"
-#include "text/chat_template.h"
-#include "text/tokenizer.h"
+#include "base/metrics.h"
+#include "hub/pool_scheduler.h"
 
 namespace carronade {
 
-// What a model's own files (generation_config.json) or the catalogue recommend; unset: the engine's defaults.
-struct GenerationDefaults {
-  std::optional<float> temperature, top_p, min_p, typical_p, repetition_penalty;
-  std::optional<int> top_k;
+// What a pool keeps of a model that is loaded. Made and destroyed on the pool's thread "model-loader", never on that of
+// one who used it.
+class PooledModel {
+ public:
+  virtual ~PooledModel() = default;    // may take long: an engine ends, and its disk is waited for
+  virtual uint64_t bytes() const = 0;  // that it may grow to
+  virtual void end_background() = 0;   // any thread; returns at once. What runs in the background ends soon
 };
 
-// A low-rank adapter that is served beside its base model, under a name of its own.
-struct AdapterSource {
+// A model in hand: it stays loaded for as long as this lives. Any thread may let go of it.
+using PooledModelPtr = std::shared_ptr<PooledModel>;
+
+struct PoolModel {
+  std::string name;  // for messages
+  MemoryShare memory;
+  // On the pool's thread. `memory`: bytes that it may take, 0: no bound. Throws Error; ends early, with
+  // Error{kCancelled}, when it is told to stop.
+  std::function<std::unique_ptr<PooledModel>(uint64_t memory, const std::stop_token& stop)> load;
+};
+
+// Both are called on the pool's thread "models", which they must not hold up; they may throw nothing.
+struct PoolWait {
+  std::function<void(std::variant<PooledModelPtr, Error>)> done;  // exactly once, unless it is cancelled before
+  std::function<void()> notice;                                   // at most once: it takes long
+};
+
+// What became of a model so far, for those who watch.
+struct PoolModelReport {
   std::string name;
-  std::filesystem::path path;
+  PoolModelStatus status;
+  uint64_t loads = 0, failures = 0, unloads = 0;
+  double load_seconds = 0;  // of all loads
 };
 
-// Everything needed to answer with one model. Immutable but for its engine, which is thread-safe; shared by all who use
-// it.
-struct LoadedModel {
-  std::string name;  // as served
-  std::filesystem::path path;
-  std::unique_ptr<const Tokenizer> tokenizer;
-  std::optional<ChatTemplate> chat_template;
-  std::vector<TokenId> end_of_generation;
-  GenerationDefaults defaults;
-  std::vector<AdapterSource> adapters;
-  int64_t created = 0;             // seconds since 1970, when it was loaded
-  std::unique_ptr<Engine> engine;  // last, so that it ends first: its events use what stands above
+struct PoolReport {
+  uint64_t budget = 0, committed = 0;  // bytes; budget 0: no bound
+  std::vector<PoolModelReport> models;
 };
 
-struct LoadOptions {
-  std::string served_name;  // empty: `name`
-  BackendOptions backend;
-  EngineOptions engine;
-  std::string backend_name = "cpu";     // cpu | reference
-  std::vector<AdapterSource> adapters;  // numbered in this order in requests
-};
+// Thread-safe.
+class ModelPool {
+ public:
+  ModelPool(std::vector<PoolModel> models, PoolLimits limits);
+  // close(), and waits until every model has been given back.
+  ~ModelPool();
+  ModelPool(const ModelPool&) = delete;
+  ModelPool& operator=(const ModelPool&) = delete;
 
-// Opens, checks and loads. `name` is what messages call it. Throws Error.
-std::shared_ptr<LoadedModel> load_model(const std::string& name, const std::filesystem::path& path,
-                                        const LoadOptions& options, const LoadProgress& progress = {});
+  size_t size() const;
+
+  // The model if it is there and nobody who came before waits for it; or nullptr.
+  PooledModelPtr hold(const PoolRequest& request);
+  // Loads it if need be. Throws Error: kInvalidArgument when it can never fit, kUnavailable when too many wait or the
+  // pool is closed; then nothing is called.
+  PoolTicket wait(const PoolRequest& request, PoolWait wait);
+  // Whoever waits no longer wants it. A call of `done` or `notice` may be on its way already.
+  void cancel(PoolTicket ticket);
+  // Both in one, for those who may block. A stop throws Error{kCancelled}.
+  PooledModelPtr hold_or_wait(const PoolRequest& request, const std::stop_token& stop = {});
+
+  // What is loaded, looked at without counting as use: to be let go of soon. By model, nullptr where it is not there.
+  std::vector<PooledModelPtr> glance();
+  PoolReport report() const;
+
+  // Who waits is refused; what loads is stopped; models go as they are given back.
+  void close();
+
+ private:
+  struct State;
+  class Hold;
+  std::shared_ptr<State> state_;  // shared with what is in hand
+  std::thread decider_, loader_;
+};
 
 }  // namespace carronade

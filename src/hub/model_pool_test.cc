@@ -1,113 +1,305 @@
 #include "hub/model_pool.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
+#include <atomic>
 #include <future>
-
-#include <fmt/format.h>
+#include <set>
 
 #include "base/error.h"
-#include "base/testing.h"
-#include "model/testing.h"
+#include "base/log.h"
 
 namespace carronade {
 namespace {
 
-// A tiny model with a byte-level tokenizer of single letters.
-GgufBuilder with_tokenizer(const TinyModel& model) {
-  GgufBuilder file = model.build();
-  std::vector<std::string> tokens;
-  std::vector<int32_t> types;
-  for (int i = 0; i < model.vocabulary; ++i) {
-    const bool letter = i < 94;
-    tokens.push_back(letter ? std::string(1, static_cast<char>('!' + i)) : fmt::format("<{}>", i));
-    types.push_back(letter ? 1 : 3);
-  }
-  file.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "qwen2");
-  file.set("tokenizer.ggml.tokens", tokens).set("tokenizer.ggml.token_type", types);
-  file.set("tokenizer.ggml.merges", std::vector<std::string>{});
-  file.set("tokenizer.ggml.eos_token_id", uint32_t{95});
-  return file;
-}
+// What a scripted loader does, and what became of what it made.
+struct Script {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool hold_loads = false;  // loads wait for this to end, or for a stop
+  int loading = 0;          // so many are at it
+  std::set<std::string> alive;
+  std::set<std::string> told_to_end;
+  std::set<std::string> threads;  // that made or destroyed a model
+  std::optional<Error> failure;
 
-class LoadModelTest : public testing::Test {
- protected:
-  std::filesystem::path write(GgufBuilder file) {
-    file.write(directory_.path() / "tiny.gguf");
-    return directory_.path() / "tiny.gguf";
+  void note_thread() {
+    char name[16] = {};
+    ::pthread_getname_np(::pthread_self(), name, sizeof name);
+    threads.insert(name);
   }
-  static LoadOptions options() {
-    LoadOptions options;
-    options.backend_name = "reference";
-    options.engine.kv_bytes = 8 << 20;
-    return options;
+  void let_loads_through() {
+    const std::lock_guard lock(mutex);
+    hold_loads = false;
+    changed.notify_all();
   }
-  TemporaryDirectory directory_;
+  template <typename Condition>
+  void wait_until(Condition condition) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, condition);
+  }
 };
 
-TEST_F(LoadModelTest, EverythingThatAnswersIsThere) {
-  GgufBuilder file = with_tokenizer({});
-  file.set("tokenizer.chat_template", "{{ messages[0].content }}")
-      .set("general.sampling.temp", 0.5f)
-      .set("general.sampling.top_k", int32_t{20});
-  uint64_t done = 0, total = 1;
-  const auto model = load_model("tiny", write(file), options(), [&](uint64_t d, uint64_t t) { done = d, total = t; });
-  EXPECT_EQ(done, total);
-  EXPECT_EQ(model->name, "tiny");
-  EXPECT_TRUE(model->chat_template);
-  EXPECT_EQ(model->end_of_generation, std::vector<TokenId>{95});
-  EXPECT_EQ(model->defaults.temperature, 0.5f);
-  EXPECT_EQ(model->defaults.top_k, 20);
-  EXPECT_FALSE(model->defaults.top_p);
-  EXPECT_GT(model->created, 0);
-
-  std::promise<Finished> finished;
-  Request request;
-  request.prompt = model->tokenizer->encode("Hello");
-  request.sampling.max_tokens = 3;
-  request.sink = [&](EngineEvent event) {
-    if (auto* end = std::get_if<Finished>(&event)) finished.set_value(*end);
-  };
-  model->engine->submit(std::move(request));
-  EXPECT_EQ(finished.get_future().get().usage.completion_tokens, 3);
-}
-
-TEST_F(LoadModelTest, AnEncoderCannotAnswer) {
-  try {
-    load_model("tiny", write(TinyBert{}.build()), options());
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code, ErrorCode::kUnsupported);
-    EXPECT_NE(std::string(error.what()).find("vectors"), std::string::npos) << error.what();
+class ScriptedModel : public PooledModel {
+ public:
+  ScriptedModel(std::shared_ptr<Script> script, std::string name, uint64_t bytes)
+      : script_(std::move(script)), name_(std::move(name)), bytes_(bytes) {
+    const std::lock_guard lock(script_->mutex);
+    script_->note_thread();
+    EXPECT_TRUE(script_->alive.insert(name_).second);
+    script_->changed.notify_all();
   }
-}
+  ~ScriptedModel() override {
+    const std::lock_guard lock(script_->mutex);
+    script_->note_thread();
+    script_->alive.erase(name_);
+    script_->changed.notify_all();
+  }
+  uint64_t bytes() const override { return bytes_; }
+  void end_background() override {
+    const std::lock_guard lock(script_->mutex);
+    script_->told_to_end.insert(name_);
+    script_->changed.notify_all();
+  }
 
-TEST_F(LoadModelTest, ATemplateThatCannotBeReadIsLeftOut) {
-  GgufBuilder file = with_tokenizer({});
-  file.set("tokenizer.chat_template", "{% if %}");
-  EXPECT_FALSE(load_model("tiny", write(file), options())->chat_template);
-}
+ private:
+  std::shared_ptr<Script> script_;
+  std::string name_;
+  uint64_t bytes_;
+};
 
-TEST_F(LoadModelTest, SaysWhatIsWrong) {
-  const auto code = [&](GgufBuilder file, const LoadOptions& with) {
-    try {
-      load_model("tiny", write(std::move(file)), with);
-    } catch (const Error& error) {
-      return error.code;
+class ModelPoolTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { set_up_logging("warn"); }
+
+  // Models "A", "B", … that need so much; the budget is 100.
+  void make(std::vector<uint64_t> needs, PoolLimits limits = {}) {
+    limits.budget = 100;
+    std::vector<PoolModel> models;
+    for (size_t i = 0; i < needs.size(); ++i) {
+      const std::string name(1, static_cast<char>('A' + i));
+      models.push_back(
+          {name, {needs[i], needs[i]}, [script = script_, name](uint64_t memory, const std::stop_token& stop) {
+             return load(*script, script, name, memory, stop);
+           }});
     }
-    return ErrorCode::kInternal;
-  };
-  LoadOptions unknown = options();
-  unknown.backend_name = "abacus";
-  EXPECT_EQ(code(with_tokenizer({}), unknown), ErrorCode::kInvalidArgument);
-  TinyModel small{.vocabulary = 90};
-  GgufBuilder smaller = small.build();
-  std::vector<std::string> tokens;
-  for (int i = 0; i < 97; ++i) tokens.push_back(fmt::format("t{}", i));
-  smaller.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "qwen2").set("tokenizer.ggml.tokens", tokens);
-  smaller.set("tokenizer.ggml.merges", std::vector<std::string>{});
-  EXPECT_EQ(code(smaller, options()), ErrorCode::kCorruptFile);
-  EXPECT_THROW(load_model("none", directory_.path() / "none.gguf", options()), Error);
+    pool_ = std::make_unique<ModelPool>(std::move(models), limits);
+  }
+  static std::unique_ptr<PooledModel> load(Script& script, std::shared_ptr<Script> shared, const std::string& name,
+                                           uint64_t memory, const std::stop_token& stop) {
+    std::unique_lock lock(script.mutex);
+    ++script.loading;
+    script.changed.notify_all();
+    const std::stop_callback woken(stop, [&script] { script.changed.notify_all(); });
+    // Polled as well: the stop may come between the look and the sleep.
+    while (script.hold_loads && !stop.stop_requested()) script.changed.wait_for(lock, std::chrono::milliseconds(5));
+    --script.loading;
+    if (stop.stop_requested()) throw Error(ErrorCode::kCancelled, "stopped");
+    if (script.failure) throw Error(*script.failure);
+    lock.unlock();
+    return std::make_unique<ScriptedModel>(std::move(shared), name, memory);
+  }
+  // A request that waits, with its answer to come.
+  std::future<std::variant<PooledModelPtr, Error>> wait(size_t model, PoolUse use = PoolUse::kForeground,
+                                                        PoolTicket* ticket = nullptr) {
+    auto promise = std::make_shared<std::promise<std::variant<PooledModelPtr, Error>>>();
+    auto future = promise->get_future();
+    const PoolTicket made = pool_->wait(
+        {model, use},
+        {[promise](std::variant<PooledModelPtr, Error> answer) { promise->set_value(std::move(answer)); }, {}});
+    if (ticket) *ticket = made;
+    return future;
+  }
+  static PooledModelPtr model_of(std::future<std::variant<PooledModelPtr, Error>>& future) {
+    auto answer = future.get();
+    if (const auto* error = std::get_if<Error>(&answer)) {
+      ADD_FAILURE() << error->what();
+      return nullptr;
+    }
+    return std::get<PooledModelPtr>(answer);
+  }
+  static std::string error_of(std::future<std::variant<PooledModelPtr, Error>>& future) {
+    const auto answer = future.get();
+    const auto* error = std::get_if<Error>(&answer);
+    return error ? error->what() : "no error";
+  }
+  bool alive(const std::string& name) {
+    const std::lock_guard lock(script_->mutex);
+    return script_->alive.contains(name);
+  }
+
+  std::shared_ptr<Script> script_ = std::make_shared<Script>();
+  std::unique_ptr<ModelPool> pool_;
+};
+
+TEST_F(ModelPoolTest, ModelsAreSwappedOnAThreadOfThePool) {
+  make({80, 80});
+  EXPECT_EQ(pool_->hold({0}), nullptr);
+  PooledModelPtr first = pool_->hold_or_wait({0});
+  EXPECT_TRUE(alive("A"));
+  auto second = wait(1);
+  EXPECT_TRUE(alive("A")) << "it is in hand";
+  first.reset();
+  const PooledModelPtr other = model_of(second);
+  EXPECT_FALSE(alive("A"));
+  EXPECT_TRUE(alive("B"));
+  EXPECT_NE(pool_->hold({1}), nullptr);
+  const PoolReport report = pool_->report();
+  EXPECT_EQ(report.committed, 80u);
+  EXPECT_EQ(report.models[0].unloads, 1u);
+  EXPECT_EQ(report.models[1].loads, 1u);
+  EXPECT_EQ(report.models[1].status.users, 1);
+  const std::lock_guard lock(script_->mutex);
+  EXPECT_EQ(script_->threads, std::set<std::string>{"model-loader"});
+}
+
+TEST_F(ModelPoolTest, RequestsShareALoadAndItsFailure) {
+  make({50});
+  script_->hold_loads = true;
+  script_->failure = Error(ErrorCode::kCorruptFile, "broken");
+  auto first = wait(0), second = wait(0);
+  script_->wait_until([&] { return script_->loading == 1; });
+  script_->let_loads_through();
+  EXPECT_EQ(error_of(first), "broken");
+  EXPECT_EQ(error_of(second), "broken");
+  {
+    const std::lock_guard lock(script_->mutex);
+    script_->failure.reset();
+  }
+  EXPECT_NE(pool_->hold_or_wait({0}), nullptr) << "the next request tries again";
+  const PoolReport report = pool_->report();
+  EXPECT_EQ(report.models[0].failures, 1u);
+  EXPECT_EQ(report.models[0].loads, 1u);
+}
+
+TEST_F(ModelPoolTest, WhoeverLeavesIsNotCalled) {
+  make({80, 80});
+  script_->hold_loads = true;
+  PoolTicket ticket = 0;
+  auto gone = wait(0, PoolUse::kForeground, &ticket);
+  script_->wait_until([&] { return script_->loading == 1; });
+  pool_->cancel(ticket);
+  EXPECT_THROW(gone.get(), std::future_error) << "its promise went with it";
+  auto other = wait(1);  // for which the load that nobody wants is stopped
+  script_->let_loads_through();
+  EXPECT_NE(model_of(other), nullptr);
+  EXPECT_FALSE(alive("A"));
+}
+
+TEST_F(ModelPoolTest, BackgroundMakesNoLoadWait) {
+  make({80, 80});
+  pool_->hold_or_wait({0}).reset();
+  PooledModelPtr background = pool_->hold({0, PoolUse::kBackground});
+  ASSERT_NE(background, nullptr);
+  auto other = wait(1);
+  script_->wait_until([&] { return script_->told_to_end.contains("A"); });
+  EXPECT_EQ(pool_->hold({0, PoolUse::kBackground}), nullptr);
+  background.reset();
+  EXPECT_NE(model_of(other), nullptr);
+  auto refused = wait(0, PoolUse::kBackground);
+  EXPECT_NE(error_of(refused).find("background requests load no model"), std::string::npos);
+  EXPECT_TRUE(alive("B"));
+}
+
+TEST_F(ModelPoolTest, AnIdleModelGoes) {
+  make({50});
+  pool_->hold_or_wait({0, PoolUse::kForeground, std::chrono::milliseconds(0)}).reset();
+  script_->wait_until([&] { return script_->alive.empty() && !script_->threads.empty(); });
+  PooledModelPtr again = pool_->hold_or_wait({0, PoolUse::kForeground, std::chrono::milliseconds(1)});
+  again.reset();
+  script_->wait_until([&] { return script_->alive.empty(); });
+}
+
+TEST_F(ModelPoolTest, ALongWaitIsNoticed) {
+  PoolLimits limits;
+  limits.notice_after = std::chrono::milliseconds(0);
+  make({50}, limits);
+  script_->hold_loads = true;
+  std::promise<void> noticed;
+  std::promise<std::variant<PooledModelPtr, Error>> done;
+  pool_->wait({0}, {[&](std::variant<PooledModelPtr, Error> answer) { done.set_value(std::move(answer)); },
+                    [&] { noticed.set_value(); }});
+  noticed.get_future().wait();
+  script_->let_loads_through();
+  done.get_future().wait();
+}
+
+TEST_F(ModelPoolTest, EndsWhileItLoads) {
+  make({50, 50});
+  PooledModelPtr held = pool_->hold_or_wait({1});
+  script_->hold_loads = true;
+  auto waiting = wait(0);
+  script_->wait_until([&] { return script_->loading == 1; });
+  pool_->close();
+  EXPECT_EQ(error_of(waiting), "the server is shutting down");
+  EXPECT_THROW(wait(1), Error);
+  EXPECT_EQ(pool_->hold({1}), nullptr);
+  auto ended = std::async(std::launch::async, [&] { pool_.reset(); });
+  EXPECT_TRUE(alive("B")) << "it is in hand";
+  held.reset();
+  ended.get();
+  EXPECT_FALSE(alive("A"));
+  EXPECT_FALSE(alive("B"));
+}
+
+TEST_F(ModelPoolTest, AStopEndsABlockedWait) {
+  make({50});
+  script_->hold_loads = true;
+  std::stop_source stop;
+  auto blocked = std::async(std::launch::async, [&] { pool_->hold_or_wait({0}, stop.get_token()); });
+  script_->wait_until([&] { return script_->loading == 1; });
+  stop.request_stop();
+  EXPECT_THROW(blocked.get(), Error);
+}
+
+TEST_F(ModelPoolTest, AGlanceKeepsWhatItSees) {
+  make({80, 80});
+  pool_->hold_or_wait({0}).reset();
+  auto seen = pool_->glance();
+  ASSERT_EQ(seen.size(), 2u);
+  ASSERT_NE(seen[0], nullptr);
+  EXPECT_EQ(seen[1], nullptr);
+  auto other = wait(1);
+  EXPECT_EQ(seen[0]->bytes(), 80u);
+  EXPECT_TRUE(alive("A"));
+  seen.clear();
+  EXPECT_NE(model_of(other), nullptr);
+}
+
+// For the thread sanitizer, and for what only happens when much happens.
+TEST_F(ModelPoolTest, ManyThreadsAtOnce) {
+  PoolLimits limits;
+  limits.keep_alive = std::chrono::milliseconds(1);
+  limits.overtaking_limit = std::chrono::milliseconds(1);
+  make({60, 60, 30, 30}, limits);
+  std::atomic<int> served = 0;
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t] {
+      for (uint32_t i = 0; i < 40; ++i) {
+        const size_t which = (t * 7 + i * 3) % 4;
+        if (i % 5 == 4) {
+          PoolTicket ticket = 0;
+          auto left = wait(which, PoolUse::kForeground, &ticket);
+          pool_->cancel(ticket);
+          continue;
+        }
+        if (i % 7 == 6) pool_->glance();
+        if (i % 3 == 2) {
+          auto background = wait(which, PoolUse::kBackground);
+          background.get();
+          continue;
+        }
+        const PooledModelPtr model = pool_->hold_or_wait({which});
+        EXPECT_EQ(model->bytes(), which < 2 ? 60u : 30u);
+        ++served;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(served, 100);
+  EXPECT_LE(pool_->report().committed, 100u);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ class AccessTest : public ::testing::Test {
     keys_ = std::make_shared<KeyRing>(std::vector<std::string>{"operator"}, database_,
                                       KeyRingOptions{std::chrono::milliseconds(0), [this] { return now_; }});
     generator_ = std::make_shared<ScriptedGenerator>(test_tokens("Yes<|im_end|>"), true);
-    state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}});
+    serve_test_model(*state_, generator_);
     server_ = std::make_unique<HttpServer>(router_, HttpServerOptions{.keys = keys_});
     api_ = server_->listen({.kind = ListenerKind::kApi});
     page_ = server_->listen({.kind = ListenerKind::kPage});

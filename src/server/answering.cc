@@ -6,6 +6,7 @@
 
 #include "api/openai_json.h"
 #include "base/log.h"
+#include "server/model_wait.h"
 #include "workspace/key_ring.h"
 
 namespace carronade {
@@ -40,12 +41,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
     running_ = static_cast<int>(jobs_.size());
     for (const PreparedGeneration& prompt : call_.prompts) spend(prompt.prompt_tokens().size(), 0);
     if (call_.stream) {
-      exchange_->start_stream({200,
-                               {{"Content-Type", std::string(call_.stream_type)},
-                                {"Cache-Control", "no-cache"},
-                                {"X-Accel-Buffering", "no"}},
-                               {},
-                               {}});
+      exchange_->start_stream(stream_head(call_.stream_type));
       write(call_.encoder->start_frames());
     }
     exchange_->on_abort([weak = weak_from_this()](AbortReason reason) {
@@ -102,7 +98,9 @@ class Answering : public std::enable_shared_from_this<Answering> {
   }
 
   void refuse(const Error& error) {
-    exchange_->respond(json_response(http_status(error.code), call_.error_body(error)));
+    HttpResponse response = json_response(http_status(error.code), call_.error_body(error));
+    if (response.status == 503) response.headers.emplace_back("Retry-After", "1");
+    exchange_->respond(std::move(response));
   }
 
   void write(std::string bytes) {

@@ -31,7 +31,7 @@ class HttpServerTest : public ::testing::Test {
     page_ = server_->listen({.kind = ListenerKind::kPage, .port_flag = "--ui-port"});
     server_->start();
   }
-  void make_ready() { state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}}); }
+  void make_ready() { serve_test_model(*state_, generator_); }
   void start_ready(std::string_view script = "Yes<|im_end|>", bool unlimited = true, HttpLimits limits = {},
                    const std::string& key = "") {
     start(script, unlimited, limits, key);

@@ -9,6 +9,7 @@
 #include "api/tokenize.h"
 #include "server/access.h"
 #include "server/answering.h"
+#include "server/model_wait.h"
 #include "server/stream_route.h"
 
 namespace carronade {
@@ -30,6 +31,33 @@ AnswerHead head_of(const HttpRequest& request, const ReplyOptions& reply, const 
   return {reply.model.empty() ? model.name : reply.model, request.id, std::time(nullptr)};
 }
 
+ModelWanted wanted_model(const ReplyOptions& reply) { return {reply.model, reply.background, reply.keep_alive}; }
+
+WaitingReply waiting_reply(const ReplyOptions& reply) {
+  return {.stream = reply.stream, .error_frame = openai_error_frame};
+}
+
+void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                      const std::shared_ptr<Exchange>& exchange) {
+  ChatCompletionCall wanted = parse_chat_completion(request.body);
+  const WaitingReply waiting = waiting_reply(wanted.reply);
+  answer_chat(state, request, exchange, std::move(wanted), make_event_framing(), waiting);
+}
+
+// What is left of a request while its model is loaded.
+HttpRequest without_body(const HttpRequest& request) {
+  HttpRequest head;
+  head.id = request.id;
+  head.key = request.key;
+  return head;
+}
+
+Tenant tenant_of(const HttpRequest& request, const ReplyOptions& reply) {
+  Tenant tenant = tenant_of(request);
+  if (reply.background) tenant.priority = Tenant::Priority::kBackground;
+  return tenant;
+}
+
 CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt& asked,
                                        const std::vector<TokenId>& tokens) {
   CompletionEncoder::EchoedPrompt echo{text_of(*model.tokenizer, tokens), tokens,
@@ -44,51 +72,61 @@ CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt&
 void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                  const std::shared_ptr<Exchange>& exchange) {
   CompletionCall wanted = parse_completion(request.body);
-  const auto model = state->model(wanted.reply.model);
   wanted.options.adapter = state->adapter(wanted.reply.model);
-  wanted.options.tenant = tenant_of(request);
-  AnsweringCall call = call_of(request, "completion", wanted.reply);
-  std::vector<CompletionEncoder::EchoedPrompt> prompts;
-  call.prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added
-  for (const TextPrompt& prompt : wanted.prompts) {
-    call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt",
-                              call.prompts.empty() ? nullptr : &call.prompts.front());
-    prompts.push_back(echoed(*model, prompt, call.prompts.back().prompt_tokens()));
-  }
-  call.encoder =
-      std::make_unique<CompletionEncoder>(wanted, head_of(request, wanted.reply, *model), std::move(prompts));
-  answer(state, exchange, std::move(call));
+  wanted.options.tenant = tenant_of(request, wanted.reply);
+  with_model(state, exchange, wanted_model(wanted.reply), waiting_reply(wanted.reply),
+             [state, exchange, wanted, request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
+               AnsweringCall call = call_of(request, "completion", wanted.reply);
+               std::vector<CompletionEncoder::EchoedPrompt> prompts;
+               call.prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added
+               for (const TextPrompt& prompt : wanted.prompts) {
+                 call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt",
+                                           call.prompts.empty() ? nullptr : &call.prompts.front());
+                 prompts.push_back(echoed(*model, prompt, call.prompts.back().prompt_tokens()));
+               }
+               call.encoder = std::make_unique<CompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
+                                                                  std::move(prompts));
+               answer(state, exchange, std::move(call));
+             });
 }
 
-void tokenize(const ServingState& state, const HttpRequest& request, Exchange& exchange) {
-  const TokenizeCall call = parse_tokenize(request.body);
-  const auto model = state.model(call.model);
-  const auto* text = std::get_if<TextPrompt>(&call.input);
+std::string tokens_of(const ChatModel& model, const TokenizeCall& call) {
   std::vector<TokenId> tokens;
-  if (text) {
+  if (const auto* text = std::get_if<TextPrompt>(&call.input)) {
     // An empty text has no tokens, and that is an answer here.
-    tokens = model->tokenizer->encode(std::get<std::string>(text->text),
-                                      {.add_special = text->add_special, .parse_special = true});
+    tokens = model.tokenizer->encode(std::get<std::string>(text->text),
+                                     {.add_special = text->add_special, .parse_special = true});
   } else {
     const auto& chat = std::get<ChatToTokenize>(call.input);
-    tokens = build_prompt(*model, chat.messages, chat.template_arguments).tokens;
+    tokens = build_prompt(model, chat.messages, chat.template_arguments).tokens;
   }
-  exchange.respond(json_response(
-      200, tokenize_body(tokens, model->max_model_len, call.return_texts ? model->tokenizer.get() : nullptr)));
+  return tokenize_body(tokens, model.max_model_len, call.return_texts ? model.tokenizer.get() : nullptr);
 }
 
-void detokenize(const ServingState& state, const HttpRequest& request, Exchange& exchange) {
+void tokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+              const std::shared_ptr<Exchange>& exchange) {
+  const TokenizeCall call = parse_tokenize(request.body);
+  with_model(state, exchange, {.name = call.model}, {},
+             [exchange, call](const std::shared_ptr<const ChatModel>& model) {
+               exchange->respond(json_response(200, tokens_of(*model, call)));
+             });
+}
+
+void detokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                const std::shared_ptr<Exchange>& exchange) {
   const DetokenizeCall call = parse_detokenize(request.body);
-  const auto model = state.model(call.model);
-  for (const TokenId token : call.tokens) {
-    if (token >= model->tokenizer->vocabulary_size()) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  "tokens holds " + std::to_string(token) + "; this model's ids go from 0 to " +
-                      std::to_string(model->tokenizer->vocabulary_size() - 1),
-                  "tokens");
-    }
-  }
-  exchange.respond(json_response(200, detokenize_body(text_of(*model->tokenizer, call.tokens))));
+  with_model(state, exchange, {.name = call.model}, {},
+             [exchange, call](const std::shared_ptr<const ChatModel>& model) {
+               for (const TokenId token : call.tokens) {
+                 if (token >= model->tokenizer->vocabulary_size()) {
+                   throw Error(ErrorCode::kInvalidArgument,
+                               "tokens holds " + std::to_string(token) + "; this model's ids go from 0 to " +
+                                   std::to_string(model->tokenizer->vocabulary_size() - 1),
+                               "tokens");
+                 }
+               }
+               exchange->respond(json_response(200, detokenize_body(text_of(*model->tokenizer, call.tokens))));
+             });
 }
 
 void health(const ServingState& state, Exchange& exchange) {
@@ -104,7 +142,7 @@ void health(const ServingState& state, Exchange& exchange) {
 
 void one_model(const ServingState& state, const HttpRequest& request, Exchange& exchange) {
   const std::string name = request.path.substr(std::string_view("/v1/models/").size());
-  state.model(name);  // throws
+  state.check_name(name);
   for (const auto& served : state.models()) {
     if (served.id == name || name.empty()) return exchange.respond(json_response(200, model_body(served)));
   }
@@ -114,16 +152,21 @@ void one_model(const ServingState& state, const HttpRequest& request, Exchange& 
 
 void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                  const std::shared_ptr<Exchange>& exchange, ChatCompletionCall wanted,
-                 std::unique_ptr<StreamFraming> framing) {
-  const auto model = state->model(wanted.reply.model);
+                 std::unique_ptr<StreamFraming> framing, const WaitingReply& waiting) {
   wanted.request.adapter = state->adapter(wanted.reply.model);
-  wanted.request.tenant = tenant_of(request);
-  AnsweringCall call = call_of(request, "chat", wanted.reply);
-  call.prompts.emplace_back(model, wanted.request);
-  call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
-                                                         static_cast<int>(call.prompts.front().prompt_tokens().size()),
-                                                         std::move(framing));
-  answer(state, exchange, std::move(call));
+  wanted.request.tenant = tenant_of(request, wanted.reply);
+  const ModelWanted model_wanted = wanted_model(wanted.reply);
+  const auto shared_framing = std::make_shared<std::unique_ptr<StreamFraming>>(std::move(framing));
+  with_model(state, exchange, model_wanted, waiting,
+             [state, exchange, wanted = std::move(wanted), shared_framing,
+              request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
+               AnsweringCall call = call_of(request, "chat", wanted.reply);
+               call.prompts.emplace_back(model, wanted.request);
+               call.encoder = std::make_unique<ChatCompletionEncoder>(
+                   wanted, head_of(request, wanted.reply, *model),
+                   static_cast<int>(call.prompts.front().prompt_tokens().size()), std::move(*shared_framing));
+               answer(state, exchange, std::move(call));
+             });
 }
 
 void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& state) {
@@ -135,7 +178,7 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
   router.add({.method = "GET",
               .path = "/v1/models",
               .handler = [state](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
-                state->model("");  // throws while loading
+                state->check_name("");  // throws while loading
                 exchange->respond(json_response(200, models_body(state->models())));
               }});
   router.add({.method = "GET",
@@ -146,7 +189,7 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
   router.add({.method = "POST",
               .path = "/v1/chat/completions",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
-                answer_chat(state, request, exchange, parse_chat_completion(request.body), make_event_framing());
+                chat_completions(state, request, exchange);
               }});
   router.add({.method = "POST",
               .path = "/v1/completions",
@@ -156,12 +199,12 @@ void add_openai_routes(Router& router, const std::shared_ptr<ServingState>& stat
   router.add({.method = "POST",
               .path = "/tokenize",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
-                tokenize(*state, request, *exchange);
+                tokenize(state, request, exchange);
               }});
   router.add({.method = "POST",
               .path = "/detokenize",
               .handler = [state](const HttpRequest& request, const std::shared_ptr<Exchange>& exchange) {
-                detokenize(*state, request, *exchange);
+                detokenize(state, request, exchange);
               }});
   add_stream_route(router, state);
 }

@@ -15,11 +15,16 @@ HttpResponse uncached(HttpResponse response) {
   return response;
 }
 
-std::vector<EngineReading> engine_readings(const ServingState& state) {
-  const auto model = state.loaded();
-  if (!model || !model->engine) return {};
-  const Engine& engine = *model->engine;
-  return {{model->name, engine.stats(), &engine.metrics(), engine.options(), engine.weight_bytes()}};
+using LoadedModels = std::vector<std::shared_ptr<const ChatModel>>;
+
+std::vector<EngineReading> engine_readings(const LoadedModels& models) {
+  std::vector<EngineReading> readings;
+  for (const auto& model : models) {
+    if (!model->engine) continue;
+    const Engine& engine = *model->engine;
+    readings.push_back({model->name, engine.stats(), &engine.metrics(), engine.options(), engine.weight_bytes()});
+  }
+  return readings;
 }
 
 void append_readings(std::string_view handler, const RouteMetrics& metrics, std::vector<RouteReading>& out) {
@@ -31,9 +36,10 @@ void append_readings(std::string_view handler, const RouteMetrics& metrics, std:
 }
 
 void metrics(const Router& router, const ServingState& state, const std::string& version, Exchange& exchange) {
-  const auto model = state.loaded();  // kept until the text is written
+  const LoadedModels models = state.glance();  // kept until the text is written
   MetricsText text;
-  write_engine_metrics(text, engine_readings(state));
+  write_engine_metrics(text, engine_readings(models));
+  if (const auto report = state.report()) write_pool_metrics(text, *report);
   std::vector<RouteReading> routes;
   for (const Route& route : router.routes()) append_readings(route.path, *route.metrics, routes);
   append_readings("none", router.unmatched(), routes);
@@ -42,14 +48,42 @@ void metrics(const Router& router, const ServingState& state, const std::string&
   exchange.respond(uncached({200, {{"Content-Type", std::string(kMetricsContentType)}}, text.take(), {}}));
 }
 
-void scheduler(const ServingState& state, const std::shared_ptr<Exchange>& exchange) {
-  const auto model = state.loaded();
-  if (!model || !model->engine) throw Error(ErrorCode::kUnavailable, "no model is loaded yet");
-  model->engine->snapshot([exchange, name = model->name](EngineSnapshot snapshot) {
-    exchange->post([exchange, name, snapshot = std::move(snapshot)] {
-      exchange->respond(uncached(json_response(200, scheduler_body(name, snapshot))));
+// The engines' answers as they come, on the exchange's strand.
+struct Snapshots {
+  LoadedModels models;
+  std::vector<SchedulerReading> readings;
+  size_t missing = 0;
+};
+
+void scheduler(const std::shared_ptr<ServingState>& state, const std::shared_ptr<Exchange>& exchange) {
+  const auto gathered = std::make_shared<Snapshots>();
+  gathered->models = state->glance();
+  std::erase_if(gathered->models, [](const auto& model) { return !model->engine; });
+  const bool several = state->several();
+  const auto respond = [state, exchange, gathered, several] {
+    const auto report = state->report();
+    const std::string body = several && report ? schedulers_body(gathered->readings, *report, PoolClock::now())
+                                               : scheduler_body(gathered->readings.front());
+    exchange->respond(uncached(json_response(200, body)));
+  };
+  gathered->missing = gathered->models.size();
+  gathered->readings.resize(gathered->missing);
+  if (gathered->missing == 0) {
+    if (several) return respond();
+    throw Error(ErrorCode::kUnavailable, "no model is loaded");
+  }
+  for (size_t i = 0; i < gathered->models.size(); ++i) {
+    const auto& model = gathered->models[i];
+    gathered->readings[i].model_name = model->name;
+    model->engine->snapshot([exchange, gathered, respond, i](EngineSnapshot snapshot) {
+      exchange->post([gathered, respond, i, snapshot = std::move(snapshot)] {
+        gathered->readings[i].snapshot = snapshot;
+        if (--gathered->missing > 0) return;
+        gathered->models.clear();
+        respond();
+      });
     });
-  });
+  }
 }
 
 // As vLLM has it for SageMaker: an empty 200 when /health would be.
@@ -81,7 +115,7 @@ void add_operator_routes(Router& router, const std::shared_ptr<ServingState>& st
   add("POST", "/ping", [state](const auto& exchange) { ping(*state, *exchange); });
   add("GET", "/version",
       [version](const auto& exchange) { exchange->respond(json_response(200, version_body(version))); });
-  add("GET", "/debug/scheduler", [state](const auto& exchange) { scheduler(*state, exchange); });
+  add("GET", "/debug/scheduler", [state](const auto& exchange) { scheduler(state, exchange); });
 }
 
 }  // namespace carronade

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "chat/testing.h"
 #include "server/openai_routes.h"
+#include "server/testing.h"
 #include "workspace/key_ring.h"
 
 namespace carronade {
@@ -68,10 +69,7 @@ class OperatorRoutes : public ::testing::Test {
     route->metrics->answered(request.method, exchange->response().status, 0.01);
     return exchange->response();
   }
-  void make_ready() {
-    state_->ready(make_test_model(std::make_shared<ScriptedGenerator>(test_tokens("Yes<|im_end|>"))),
-                  {{"tiny", "/x", 1, 1000}});
-  }
+  void make_ready() { serve_test_model(*state_, std::make_shared<ScriptedGenerator>(test_tokens("Yes<|im_end|>"))); }
 
   std::shared_ptr<ServingState> state_ = std::make_shared<ServingState>();
   Router router_;

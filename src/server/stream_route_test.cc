@@ -32,7 +32,7 @@ class StreamRouteTest : public ::testing::Test {
     server_ = std::make_unique<HttpServer>(router_, std::move(options));
     port_ = server_->listen({.kind = ListenerKind::kApi});
     server_->start();
-    state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}});
+    serve_test_model(*state_, generator_);
   }
   // The chunks' texts up to the end of this request; the message that ended it is kept.
   std::string text_of(WebSocketClient& client, const std::string& field = "content") {

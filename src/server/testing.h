@@ -15,6 +15,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "chat/testing.h"
+#include "server/serving_state.h"
 
 namespace carronade {
 
@@ -25,6 +27,18 @@ inline void set_up_test_logging() {
     return true;
   }();
   static_cast<void>(done);
+}
+
+// One model, loaded.
+inline void serve_test_model(ServingState& state, const std::shared_ptr<TokenGenerator>& generator) {
+  std::vector<PoolModel> models(1);
+  models[0].name = "tiny";
+  models[0].load = [generator](uint64_t, const std::stop_token&) {
+    return std::make_unique<PooledChatModel>(make_test_model(generator));
+  };
+  auto pool = std::make_shared<ModelPool>(std::move(models), PoolLimits{});
+  pool->hold_or_wait({});
+  state.ready(std::move(pool), {{"tiny", "/x", 1, 1000}});
 }
 
 // A socket that is connected to this port of loopback; the caller closes it.

@@ -109,7 +109,7 @@ class TlsTest : public ::testing::Test {
   void start(bool unlimited = true) {
     generator_ = std::make_shared<ScriptedGenerator>(test_tokens("Yes<|im_end|>"), unlimited);
     add_openai_routes(router_, state_);
-    state_->ready(make_test_model(generator_), {{"tiny", "/x", 1, 1000}});
+    serve_test_model(*state_, generator_);
     HttpServerOptions options;
     options.tls = make_certificate(directory_.path(), "server");
     server_ = std::make_unique<HttpServer>(router_, options);
