@@ -18,6 +18,7 @@ namespace {
 AnsweringCall call_of(const HttpRequest& request, std::string_view route, const ReplyOptions& reply) {
   AnsweringCall call;
   call.id = request.id;
+  if (!reply.request_id.empty() && reply.request_id != request.id) call.id += " (" + reply.request_id + ")";
   call.key = request.key;
   call.route = route;
   call.stream = reply.stream;
@@ -27,7 +28,16 @@ AnsweringCall call_of(const HttpRequest& request, std::string_view route, const 
 }
 
 AnswerHead head_of(const HttpRequest& request, const ReplyOptions& reply, const ChatModel& model) {
-  return {reply.model.empty() ? model.name : reply.model, request.id, std::time(nullptr)};
+  const bool named = request.header("x-request-id") == request.id;
+  const std::string& id = reply.request_id.empty() || named ? request.id : reply.request_id;
+  return {reply.model.empty() ? model.name : reply.model, id, std::time(nullptr)};
+}
+
+ShownPrompt shown_prompt(const ChatCompletionCall& call, const ChatModel& model, const std::vector<TokenId>& tokens) {
+  ShownPrompt shown;
+  if (call.reply.token_ids) shown.token_ids = tokens;
+  if (call.prompt_text) shown.text = text_of(*model.tokenizer, tokens);
+  return shown;
 }
 
 CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt& asked,
@@ -70,8 +80,7 @@ void tokenize(const ServingState& state, const HttpRequest& request, Exchange& e
     tokens = model->tokenizer->encode(std::get<std::string>(text->text),
                                       {.add_special = text->add_special, .parse_special = true});
   } else {
-    const auto& chat = std::get<ChatToTokenize>(call.input);
-    tokens = build_prompt(*model, chat.messages, chat.template_arguments).tokens;
+    tokens = build_prompt(*model, std::get<PromptRequest>(call.input)).tokens;
   }
   exchange.respond(json_response(
       200, tokenize_body(tokens, model->max_model_len, call.return_texts ? model->tokenizer.get() : nullptr)));
@@ -120,9 +129,10 @@ void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& 
   wanted.request.tenant = tenant_of(request);
   AnsweringCall call = call_of(request, "chat", wanted.reply);
   call.prompts.emplace_back(model, wanted.request);
+  const std::vector<TokenId>& tokens = call.prompts.front().prompt_tokens();
   call.encoder = std::make_unique<ChatCompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
-                                                         static_cast<int>(call.prompts.front().prompt_tokens().size()),
-                                                         std::move(framing));
+                                                         static_cast<int>(tokens.size()), std::move(framing),
+                                                         shown_prompt(wanted, *model, tokens));
   answer(state, exchange, std::move(call));
 }
 
