@@ -17,21 +17,30 @@ namespace carronade {
 struct ChatCompletionCall {
   ChatRequest request;
   ReplyOptions reply;
-  bool include_reasoning = true;  // false: the thought is not sent
+  bool include_reasoning = true;   // false: the thought is not sent
+  bool prompt_text = false;        // send what the template made of the messages
+  std::string role = "assistant";  // of the answer
+  std::string echo;                // comes before each answer
+};
+
+// What a reply may show of its prompt.
+struct ShownPrompt {
+  std::vector<TokenId> token_ids{};  // for return_token_ids
+  std::string text{};                // for return_prompt_text
 };
 
 // Throws Error{kInvalidArgument} naming the field.
 ChatCompletionCall parse_chat_completion(std::string_view body);
 ChatCompletionCall read_chat_completion(const Json& body);  // the same
 
-// The messages of a request's `messages`; the same errors.
-std::vector<ChatMessage> read_messages(const JsonFields& fields);
+// What the prompt is made of: `messages`, and the fields beside it; the same errors.
+PromptRequest read_prompt_request(const JsonFields& fields);
 
 class ChatCompletionEncoder : public AnswerEncoder {
  public:
   // `head.id` without its prefix "chatcmpl-".
   ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens,
-                        std::unique_ptr<StreamFraming> framing = make_event_framing());
+                        std::unique_ptr<StreamFraming> framing = make_event_framing(), ShownPrompt prompt = {});
 
   std::string start_frames() override;
   std::string frames(int answer, const ChatEvent& event) override;
@@ -43,20 +52,25 @@ class ChatCompletionEncoder : public AnswerEncoder {
   struct Answer {
     std::string text, reasoning;
     std::vector<TokenDetail> details;
+    std::vector<TokenId> token_ids{};  // in a stream: of frames that are not sent
     ChatFinished finished;
   };
   Json chunk(int answer, Json delta, Json finish_reason) const;
-  std::string delta_frame(int answer, Json delta, Json logprobs, int completion_tokens) const;
-  std::string finish_frame(int answer, const ChatFinished& finished) const;
+  std::string delta_frame(int answer, Json delta, Json logprobs, int completion_tokens);
+  std::string finish_frame(int answer, const ChatFinished& finished);
+  void show_prompt(Json& reply) const;
+  void keep(int answer, const ChatEvent& event);
   Json logprobs_json(const std::vector<TokenDetail>& details) const;
   Json choice_json(int index, const Answer& answer) const;
   ChatUsage usage() const;
 
   ReplyOptions reply_;
-  bool include_reasoning_;
+  bool include_reasoning_, prompt_text_;
+  std::string role_, echo_;
   std::optional<int> logprobs_, prompt_logprobs_;
   AnswerHead head_;
   int prompt_tokens_;
+  ShownPrompt shown_;
   std::vector<TokenDetail> prompt_;
   std::vector<Answer> answers_;
   std::unique_ptr<StreamFraming> framing_;

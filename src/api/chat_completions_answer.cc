@@ -17,13 +17,17 @@ Json token_json(const TokenDetail& detail, bool as_id) {
 }  // namespace
 
 ChatCompletionEncoder::ChatCompletionEncoder(const ChatCompletionCall& call, AnswerHead head, int prompt_tokens,
-                                             std::unique_ptr<StreamFraming> framing)
+                                             std::unique_ptr<StreamFraming> framing, ShownPrompt prompt)
     : reply_(call.reply),
       include_reasoning_(call.include_reasoning),
+      prompt_text_(call.prompt_text),
+      role_(call.role),
+      echo_(call.echo),
       logprobs_(call.request.sampling.logprobs),
       prompt_logprobs_(call.request.prompt_logprobs),
       head_(std::move(head)),
       prompt_tokens_(prompt_tokens),
+      shown_(std::move(prompt)),
       answers_(static_cast<size_t>(call.reply.n)),
       framing_(std::move(framing)) {
   head_.id = "chatcmpl-" + head_.id;
@@ -56,18 +60,31 @@ Json ChatCompletionEncoder::chunk(int answer, Json delta, Json finish_reason) co
 
 std::string ChatCompletionEncoder::start_frames() {
   std::string frames;
-  for (int i = 0; i < reply_.n; ++i) frames += delta_frame(i, {{"role", "assistant"}, {"content", ""}}, nullptr, 0);
+  for (int i = 0; i < reply_.n; ++i) {
+    Json first = chunk(i, {{"role", role_}, {"content", echo_}}, nullptr);
+    if (i == 0) show_prompt(first);
+    if (reply_.continuous_usage) first["usage"] = usage_json({prompt_tokens_, 0, 0, 0});
+    frames += framing_->chunk(first);
+  }
   return frames;
 }
 
-std::string ChatCompletionEncoder::delta_frame(int answer, Json delta, Json logprobs, int completion_tokens) const {
+void ChatCompletionEncoder::show_prompt(Json& reply) const {
+  if (reply_.token_ids) reply["prompt_token_ids"] = shown_.token_ids;
+  if (prompt_text_) reply["prompt_text"] = shown_.text;
+}
+
+std::string ChatCompletionEncoder::delta_frame(int answer, Json delta, Json logprobs, int completion_tokens) {
   Json json = chunk(answer, std::move(delta), nullptr);
   json["choices"][0]["logprobs"] = std::move(logprobs);
+  if (reply_.token_ids)
+    json["choices"][0]["token_ids"] = std::exchange(answers_[static_cast<size_t>(answer)].token_ids, {});
   if (reply_.continuous_usage) json["usage"] = usage_json({prompt_tokens_, 0, completion_tokens, 0});
   return framing_->chunk(json);
 }
 
 std::string ChatCompletionEncoder::frames(int answer, const ChatEvent& event) {
+  append_token_ids(event, answers_[static_cast<size_t>(answer)].token_ids);
   if (const auto* thought = std::get_if<ReasoningDelta>(&event)) {
     if (!include_reasoning_) return {};
     return delta_frame(answer, {{"reasoning", thought->text}, {"reasoning_content", thought->text}}, nullptr,
@@ -75,15 +92,17 @@ std::string ChatCompletionEncoder::frames(int answer, const ChatEvent& event) {
   }
   if (const auto* text = std::get_if<AnswerDelta>(&event))
     return delta_frame(answer, {{"content", text->text}}, logprobs_json(text->tokens), text->completion_tokens);
-  collect(answer, event);
+  keep(answer, event);
   const auto* finished = std::get_if<ChatFinished>(&event);
   return finished ? finish_frame(answer, *finished) : std::string();
 }
 
-std::string ChatCompletionEncoder::finish_frame(int answer, const ChatFinished& finished) const {
+std::string ChatCompletionEncoder::finish_frame(int answer, const ChatFinished& finished) {
   if (finished.reason == FinishReason::kFailed) return framing_->error(error_of(finished));
   Json last = chunk(answer, Json::object(), openai_finish_reason(finished.reason));
   last["choices"][0]["stop_reason"] = stop_reason_json(finished);
+  if (reply_.token_ids)
+    last["choices"][0]["token_ids"] = std::exchange(answers_[static_cast<size_t>(answer)].token_ids, {});
   if (reply_.continuous_usage) last["usage"] = usage_json(finished.usage);
   return framing_->chunk(last);
 }
@@ -102,6 +121,11 @@ std::string ChatCompletionEncoder::end_frames() {
 }
 
 void ChatCompletionEncoder::collect(int answer, const ChatEvent& event) {
+  append_token_ids(event, answers_[static_cast<size_t>(answer)].token_ids);
+  keep(answer, event);
+}
+
+void ChatCompletionEncoder::keep(int answer, const ChatEvent& event) {
   Answer& own = answers_[static_cast<size_t>(answer)];
   if (const auto* thought = std::get_if<ReasoningDelta>(&event)) {
     own.reasoning += thought->text;
@@ -116,7 +140,7 @@ void ChatCompletionEncoder::collect(int answer, const ChatEvent& event) {
 }
 
 Json ChatCompletionEncoder::choice_json(int index, const Answer& answer) const {
-  Json message = {{"role", "assistant"}, {"content", answer.text}, {"refusal", nullptr}};
+  Json message = {{"role", role_}, {"content", echo_ + answer.text}, {"refusal", nullptr}};
   const Json reasoning = answer.reasoning.empty() || !include_reasoning_ ? Json(nullptr) : Json(answer.reasoning);
   message["reasoning"] = reasoning;
   message["reasoning_content"] = reasoning;
@@ -124,6 +148,7 @@ Json ChatCompletionEncoder::choice_json(int index, const Answer& answer) const {
   choice["logprobs"] = logprobs_json(answer.details);
   choice["finish_reason"] = openai_finish_reason(answer.finished.reason);
   choice["stop_reason"] = stop_reason_json(answer.finished);
+  if (reply_.token_ids) choice["token_ids"] = answer.token_ids;
   return choice;
 }
 
@@ -139,6 +164,7 @@ std::string ChatCompletionEncoder::body() const {
   for (int i = 0; i < reply_.n; ++i) choices.push_back(choice_json(i, answers_[static_cast<size_t>(i)]));
   result["choices"] = std::move(choices);
   result["usage"] = usage_json(usage());
+  show_prompt(result);
   if (prompt_logprobs_) result["prompt_logprobs"] = prompt_logprobs_json(prompt_, *prompt_logprobs_);
   return dump(result);
 }

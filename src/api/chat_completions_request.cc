@@ -71,20 +71,36 @@ void read_reasoning_effort(const JsonFields& fields, ChatRequest& request) {
     std::string_view name;
     std::optional<int> budget;
   };
-  static constexpr std::array<Effort, 6> kEfforts = {
-      {{"none", 0}, {"minimal", 0}, {"low", 512}, {"medium", 2048}, {"high", std::nullopt}, {"xhigh", std::nullopt}}};
+  static constexpr std::array<Effort, 7> kEfforts = {{{"none", 0},
+                                                      {"minimal", 0},
+                                                      {"low", 512},
+                                                      {"medium", 2048},
+                                                      {"high", std::nullopt},
+                                                      {"xhigh", std::nullopt},
+                                                      {"max", std::nullopt}}};
   const auto effort = fields.string("reasoning_effort");
   if (!effort) return;
   const auto known = std::ranges::find(kEfforts, *effort, &Effort::name);
   if (known == kEfforts.end())
-    fields.fail("reasoning_effort", "must be none, minimal, low, medium, high or xhigh, not \"" + *effort + "\"");
+    fields.fail("reasoning_effort", "must be none, minimal, low, medium, high, xhigh or max, not \"" + *effort + "\"");
   auto& arguments = request.template_arguments;
   if (!arguments.contains("reasoning_effort")) arguments["reasoning_effort"] = *effort;
   if (!arguments.contains("enable_thinking")) arguments["enable_thinking"] = known->budget != 0;
   if (!request.thinking_budget) request.thinking_budget = known->budget;
 }
 
-}  // namespace
+void read_documents(const JsonFields& fields, PromptRequest& conversation) {
+  const Json* documents = fields.array("documents");
+  if (!documents) return;
+  for (size_t i = 0; i < documents->size(); ++i) {
+    const std::string path = "documents[" + std::to_string(i) + "]";
+    const JsonFields document((*documents)[i], path + ".");
+    for (const auto& [name, value] : (*documents)[i].items()) {
+      if (!value.is_string()) document.fail(shown_name(name), "must be a string, not " + json_kind(value));
+    }
+  }
+  conversation.documents = *documents;
+}
 
 std::vector<ChatMessage> read_messages(const JsonFields& fields) {
   fields.require("messages");
@@ -94,6 +110,21 @@ std::vector<ChatMessage> read_messages(const JsonFields& fields) {
   for (size_t i = 0; i < messages.size(); ++i)
     result.push_back(read_message(messages[i], "messages[" + std::to_string(i) + "]."));
   return result;
+}
+
+}  // namespace
+
+PromptRequest read_prompt_request(const JsonFields& fields) {
+  PromptRequest conversation;
+  conversation.messages = read_messages(fields);
+  if (const Json* arguments = fields.object("chat_template_kwargs")) conversation.template_arguments = *arguments;
+  read_documents(fields, conversation);
+  const auto new_turn = fields.boolean("add_generation_prompt");
+  conversation.continue_last = fields.boolean("continue_final_message").value_or(false);
+  if (conversation.continue_last && new_turn.value_or(false))
+    fields.fail("continue_final_message", "and add_generation_prompt exclude each other");
+  conversation.add_generation_prompt = new_turn.value_or(!conversation.continue_last);
+  return conversation;
 }
 
 ChatCompletionCall parse_chat_completion(std::string_view body) {
@@ -107,17 +138,21 @@ ChatCompletionCall read_chat_completion(const Json& json) {
   ChatCompletionCall call;
   call.reply = read_reply_options(fields);
   static_cast<GenerationOptions&>(call.request) = read_generation_options(fields);
-  call.request.messages = read_messages(fields);
+  static_cast<PromptRequest&>(call.request) = read_prompt_request(fields);
   SamplingOptions& sampling = call.request.sampling;
   if (sampling.max_tokens == 0) fields.fail("max_tokens", "must be at least 1");
   const bool logprobs = fields.boolean("logprobs").value_or(false);
   const auto top = fields.integer("top_logprobs", 0, 20);
   if (top && *top > 0 && !logprobs) fields.fail("top_logprobs", "needs logprobs to be true");
   if (logprobs) sampling.logprobs = static_cast<int>(top.value_or(0));
-  call.request.thinking_budget = small_integer(fields, "thinking_token_budget", 0);
-  if (const Json* arguments = fields.object("chat_template_kwargs")) call.request.template_arguments = *arguments;
+  call.request.thinking_budget = small_integer(fields, "thinking_token_budget", -1);
   read_reasoning_effort(fields, call.request);
+  if (call.request.thinking_budget == -1) call.request.thinking_budget.reset();
   call.include_reasoning = fields.boolean("include_reasoning").value_or(true);
+  call.prompt_text = fields.boolean("return_prompt_text").value_or(false);
+  const ChatMessage& last = call.request.messages.back();
+  if (!call.request.add_generation_prompt) call.role = last.role;
+  if (fields.boolean("echo").value_or(false) && last.role == call.role) call.echo = last.content;
   return call;
 }
 

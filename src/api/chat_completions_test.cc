@@ -72,6 +72,42 @@ TEST(ChatCompletionRequest, ReadsEveryFieldItHonours) {
   EXPECT_EQ(parse(R"("prompt_logprobs":2)").request.prompt_logprobs, 2);
 }
 
+TEST(ChatCompletionRequest, ReadsWhatVllmHasBeside) {
+  const auto call =
+      parse(R"("return_token_ids":true,"allowed_token_ids":[7,5,7],"cache_salt":"s","priority":3,"request_id":"my-1",
+      "documents":[{"title":"t","text":"x"}],"add_generation_prompt":false,"return_prompt_text":true,"thinking_token_budget":-1)");
+  EXPECT_TRUE(call.reply.token_ids && call.request.token_ids && call.request.background && call.prompt_text);
+  EXPECT_EQ(*call.request.allowed_token_ids, (std::vector<TokenId>{5, 7}));
+  EXPECT_EQ(call.request.cache_salt, "s");
+  EXPECT_EQ(call.reply.request_id, "my-1");
+  EXPECT_EQ(call.request.documents[0]["text"], "x");
+  EXPECT_FALSE(call.request.add_generation_prompt || call.request.continue_last || call.request.thinking_budget);
+  EXPECT_EQ(call.role, "user");  // whose turn goes on
+  const auto plain = parse("");
+  EXPECT_TRUE(plain.request.add_generation_prompt);
+  EXPECT_FALSE(plain.request.background || plain.request.allowed_token_ids || plain.reply.token_ids);
+  EXPECT_EQ(plain.role, "assistant");
+  EXPECT_FALSE(parse(R"("priority":0)").request.background);
+  EXPECT_EQ(parse(R"("reasoning_effort":"low","thinking_token_budget":-1)").request.thinking_budget, std::nullopt);
+}
+
+TEST(ChatCompletionRequest, AContinuedMessageHasNoNewTurn) {
+  constexpr std::string_view kTurns =
+      R"({"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"So"}],)";
+  const auto turns = [&](std::string_view fields) {
+    return parse_chat_completion(std::string(kTurns) + std::string(fields) + "}");
+  };
+  const auto call = turns(R"("continue_final_message":true)");
+  EXPECT_TRUE(call.request.continue_last);
+  EXPECT_FALSE(call.request.add_generation_prompt);
+  EXPECT_EQ(call.echo, "");
+  EXPECT_EQ(turns(R"("continue_final_message":true,"add_generation_prompt":false,"echo":true)").echo, "So");
+  EXPECT_EQ(turns(R"("echo":true)").echo, "So");  // a new turn of the same role
+  EXPECT_EQ(parse(R"("echo":true)").echo, "");    // of another
+  EXPECT_EQ(refused(std::string(kTurns) + R"("continue_final_message":true,"add_generation_prompt":true})"),
+            "continue_final_message");
+}
+
 TEST(ChatCompletionRequest, ReadsHowMuchToThink) {
   const auto low = parse(R"("reasoning_effort":"low")").request;
   EXPECT_EQ(low.thinking_budget, 512);
@@ -155,6 +191,15 @@ TEST(ChatCompletionRequest, NamesTheFieldOfAWrongType) {
   EXPECT_EQ(refused_with(R"("bad_words":[5])"), "bad_words");
   EXPECT_EQ(refused_with(R"("dry_sequence_breakers":[null])"), "dry_sequence_breakers");
   EXPECT_EQ(refused_with(R"("dry_penalty_last_n":-2)"), "dry_penalty_last_n");
+  EXPECT_EQ(refused_with(R"("allowed_token_ids":[])"), "allowed_token_ids");
+  EXPECT_EQ(refused_with(R"("allowed_token_ids":["x"])"), "allowed_token_ids");
+  EXPECT_EQ(refused_with(R"("cache_salt":"")"), "cache_salt");
+  EXPECT_EQ(refused_with(R"("priority":-1)"), "priority");
+  EXPECT_EQ(refused_with(R"("request_id":"a b")"), "request_id");
+  EXPECT_EQ(refused_with(R"("request_id":"")"), "request_id");
+  EXPECT_EQ(refused_with(R"("documents":["x"])"), "documents[0]");
+  EXPECT_EQ(refused_with(R"("documents":[{"text":5}])"), "documents[0].text");
+  EXPECT_EQ(refused_with(R"("thinking_token_budget":-2)"), "thinking_token_budget");
   EXPECT_EQ(refused_with(R"("n":0)"), "n");
   EXPECT_EQ(refused_with(R"("n":129)"), "n");
   EXPECT_EQ(refused_with(R"("n":2,"best_of":3)"), "best_of");
@@ -277,6 +322,56 @@ TEST(ChatCompletionStream, HasTheFramesThatClientsExpect) {
     if (i == 4) continue;
     EXPECT_TRUE(frames[i]["usage"].is_null() && frames[i].contains("usage"));
   }
+}
+
+TEST(ChatCompletionStream, CarriesTheIdsOfAllTokens) {
+  const auto call =
+      parse(R"("stream":true,"return_token_ids":true,"return_prompt_text":true,"include_reasoning":false)");
+  ChatCompletionEncoder encoder(call, {"m", "1", 123}, 2, make_event_framing(), {{5, 6}, "ab"});
+  std::string text = encoder.start_frames();
+  text += encoder.frames(0, ReasoningDelta{"hm", 2, {1, 2}});
+  text += encoder.frames(0, AnswerDelta{"Yes", {}, 3, {3}});
+  ChatFinished end = finished(FinishReason::kStop);
+  end.token_ids = {4, 9};
+  text += encoder.frames(0, end) + encoder.end_frames();
+  const auto frames = frames_of(text);
+  ASSERT_EQ(frames.size(), 4u);
+  EXPECT_EQ(frames[0]["prompt_token_ids"], Json({5, 6}));
+  EXPECT_EQ(frames[0]["prompt_text"], "ab");
+  EXPECT_EQ(frames[1]["choices"][0]["token_ids"], Json({1, 2, 3}));  // those of the thought that is not sent
+  EXPECT_EQ(frames[2]["choices"][0]["token_ids"], Json({4, 9}));
+  EXPECT_FALSE(frames[1].contains("prompt_token_ids") || frames[2].contains("prompt_text"));
+}
+
+TEST(ChatCompletionBody, CarriesTheIdsOfAllTokensOnlyWhenAskedFor) {
+  const auto body = [](std::string_view fields) {
+    ChatCompletionEncoder encoder(parse(fields), {"m", "1", 123}, 2, make_event_framing(), {{5, 6}, "ab"});
+    encoder.collect(0, ReasoningDelta{"hm", 2, {1, 2}});
+    encoder.collect(0, AnswerDelta{"Yes", {}, 3, {3}});
+    ChatFinished end = finished(FinishReason::kStop);
+    end.token_ids = {9};
+    encoder.collect(0, end);
+    return Json::parse(encoder.body());
+  };
+  const Json asked = body(R"("return_token_ids":true)");
+  EXPECT_EQ(asked["prompt_token_ids"], Json({5, 6}));
+  EXPECT_EQ(asked["choices"][0]["token_ids"], Json({1, 2, 3, 9}));
+  EXPECT_FALSE(asked.contains("prompt_text"));
+  const Json plain = body("");
+  EXPECT_FALSE(plain.contains("prompt_token_ids") || plain["choices"][0].contains("token_ids"));
+}
+
+TEST(ChatCompletionBody, BeginsWithTheMessageThatItEchoes) {
+  const auto call = parse_chat_completion(
+      R"({"messages":[{"role":"user","content":"So"}],"add_generation_prompt":false,"echo":true})");
+  ChatCompletionEncoder encoder(call, {"m", "1", 123}, 10);
+  const auto first = frames_of(encoder.start_frames())[0]["choices"][0]["delta"];
+  EXPECT_EQ(first, Json({{"role", "user"}, {"content", "So"}}));
+  encoder.collect(0, AnswerDelta{" on", {}, 1});
+  encoder.collect(0, finished(FinishReason::kStop));
+  const Json message = Json::parse(encoder.body())["choices"][0]["message"];
+  EXPECT_EQ(message["content"], "So on");
+  EXPECT_EQ(message["role"], "user");
 }
 
 TEST(ChatCompletionStream, MixesSeveralAnswersAndCountsThePromptOnce) {

@@ -45,14 +45,17 @@ class CompletionEncoder : public AnswerEncoder {
   struct Answer {
     std::string text;
     std::vector<TokenDetail> details;
+    std::vector<TokenId> token_ids;  // in a stream: not sent yet
     ChatFinished finished;
-    size_t sent = 0;         // characters of text in frames before
-    bool has_begun = false;  // a frame was sent
+    size_t sent = 0;             // characters of text in frames before
+    bool has_begun = false;      // a frame was sent
+    bool has_shown_ids = false;  // of its prompt
   };
   const EchoedPrompt& prompt_of(int answer) const;
   std::string text_frame(int answer, std::string text, const std::vector<TokenDetail>& tokens, int completion_tokens);
   std::vector<TokenDetail> echoed(int answer) const;
-  Json chunk(int answer, std::string text, Json logprobs, Json finish_reason) const;
+  Json chunk(int answer, std::string text, Json logprobs, Json finish_reason);
+  void keep(int answer, const ChatEvent& event);
   Json logprobs_json(const std::vector<TokenDetail>& details, size_t offset) const;
   Json choice_json(int answer) const;
   ChatUsage usage() const;

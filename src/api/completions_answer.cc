@@ -54,11 +54,16 @@ Json CompletionEncoder::logprobs_json(const std::vector<TokenDetail>& details, s
           {"top_logprobs", std::move(tops)}};
 }
 
-Json CompletionEncoder::chunk(int answer, std::string text, Json logprobs, Json finish_reason) const {
+Json CompletionEncoder::chunk(int answer, std::string text, Json logprobs, Json finish_reason) {
   Json choice = {{"index", answer},
                  {"text", std::move(text)},
                  {"logprobs", std::move(logprobs)},
                  {"finish_reason", std::move(finish_reason)}};
+  if (reply_.token_ids) {
+    Answer& own = answers_[static_cast<size_t>(answer)];
+    if (!std::exchange(own.has_shown_ids, true)) choice["prompt_token_ids"] = prompt_of(answer).tokens;
+    choice["token_ids"] = std::exchange(own.token_ids, {});
+  }
   Json result = head_.json("text_completion");
   result["choices"] = Json::array({std::move(choice)});
   if (reply_.include_usage) result["usage"] = nullptr;
@@ -82,11 +87,12 @@ std::string CompletionEncoder::text_frame(int answer, std::string text, const st
 }
 
 std::string CompletionEncoder::frames(int answer, const ChatEvent& event) {
+  if (!only_prompt_) append_token_ids(event, answers_[static_cast<size_t>(answer)].token_ids);
   if (const auto* delta = std::get_if<AnswerDelta>(&event)) {
     if (only_prompt_) return text_frame(answer, {}, {}, 0);
     return text_frame(answer, delta->text, delta->tokens, delta->completion_tokens);
   }
-  collect(answer, event);
+  keep(answer, event);
   const auto* finished = std::get_if<ChatFinished>(&event);
   if (!finished) return {};
   if (finished->reason == FinishReason::kFailed) return error_frame(*finished);
@@ -111,6 +117,11 @@ std::string CompletionEncoder::end_frames() {
 }
 
 void CompletionEncoder::collect(int answer, const ChatEvent& event) {
+  if (!only_prompt_) append_token_ids(event, answers_[static_cast<size_t>(answer)].token_ids);
+  keep(answer, event);
+}
+
+void CompletionEncoder::keep(int answer, const ChatEvent& event) {
   Answer& own = answers_[static_cast<size_t>(answer)];
   if (const auto* delta = std::get_if<AnswerDelta>(&event)) {
     if (only_prompt_) return;
@@ -147,6 +158,10 @@ Json CompletionEncoder::choice_json(int answer) const {
                  {"logprobs", logprobs_json(details, 0)},
                  {"finish_reason", openai_finish_reason(own.finished.reason)},
                  {"stop_reason", stop_reason_json(own.finished)}};
+  if (reply_.token_ids) {
+    choice["prompt_token_ids"] = prompt_of(answer).tokens;
+    choice["token_ids"] = own.token_ids;
+  }
   choice["prompt_logprobs"] =
       prompt_logprobs_
           ? prompt_logprobs_json(prompt_details_[static_cast<size_t>(answer / reply_.n)], *prompt_logprobs_)

@@ -148,5 +148,48 @@ TEST(CompletionStream, CountsOffsetsOverItsFrames) {
   EXPECT_EQ(frames.at(0)["choices"][0]["logprobs"]["text_offset"], Json({2}));
 }
 
+TEST(CompletionRequest, ReadsHowALongPromptIsCut) {
+  const auto cut = [](std::string_view fields) {
+    return parse(fmt::format(R"("prompt":"x",{})", fields)).prompts.at(0).cut;
+  };
+  EXPECT_FALSE(parse(R"("prompt":"x")").prompts.at(0).cut);
+  EXPECT_EQ(cut(R"("truncate_prompt_tokens":5)")->tokens, 5);
+  EXPECT_FALSE(cut(R"("truncate_prompt_tokens":5,"truncation_side":"left")")->keep_first);
+  EXPECT_TRUE(cut(R"("truncate_prompt_tokens":5,"truncation_side":"right")")->keep_first);
+  EXPECT_EQ(cut(R"("truncate_prompt_tokens":-1,"max_tokens":9)")->answer_tokens, 9);
+  for (const std::string_view wrong : {R"("truncate_prompt_tokens":0)", R"("truncate_prompt_tokens":-2)"})
+    EXPECT_EQ(refused(fmt::format(R"("prompt":"x",{})", wrong)), "truncate_prompt_tokens");
+  EXPECT_EQ(refused(R"("prompt":"x","truncation_side":"left")"), "truncation_side");
+  EXPECT_EQ(refused(R"("prompt":"x","truncate_prompt_tokens":5,"truncation_side":"up")"), "truncation_side");
+}
+
+TEST(CompletionStream, CarriesTheIdsOfAllTokens) {
+  CompletionEncoder encoder(parse(R"("prompt":"ab","return_token_ids":true,"stream":true)"), {"m", "1", 123},
+                            {prompt_ab()});
+  std::string text = encoder.frames(0, AnswerDelta{"", {}, 1, {1}});  // nothing to show yet
+  EXPECT_EQ(text, "");
+  text += encoder.frames(0, AnswerDelta{"é", {}, 2, {2}});
+  ChatFinished end = finished(FinishReason::kStop);
+  end.token_ids = {9};
+  text += encoder.frames(0, end);
+  const size_t middle = text.find("\n\n");
+  const Json first = Json::parse(text.substr(6, middle - 6)), last = Json::parse(text.substr(middle + 8));
+  EXPECT_EQ(first["choices"][0]["prompt_token_ids"], Json({'a', 'b'}));
+  EXPECT_EQ(first["choices"][0]["token_ids"], Json({1, 2}));
+  EXPECT_EQ(last["choices"][0]["token_ids"], Json({9}));
+  EXPECT_FALSE(last["choices"][0].contains("prompt_token_ids"));
+}
+
+TEST(CompletionBody, CarriesTheIdsOfAllTokens) {
+  CompletionEncoder encoder(parse(R"("prompt":"ab","return_token_ids":true)"), {"m", "1", 123}, {prompt_ab()});
+  encoder.collect(0, AnswerDelta{"x", {}, 1, {1}});
+  ChatFinished end = finished(FinishReason::kStop);
+  end.token_ids = {9};
+  encoder.collect(0, end);
+  const Json choice = Json::parse(encoder.body())["choices"][0];
+  EXPECT_EQ(choice["prompt_token_ids"], Json({'a', 'b'}));
+  EXPECT_EQ(choice["token_ids"], Json({1, 9}));
+}
+
 }  // namespace
 }  // namespace carronade

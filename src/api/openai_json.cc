@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "api/openai.h"
 
@@ -36,6 +37,14 @@ ChatUsage total_usage(std::span<const ChatUsage> answers, int n) {
     total.reasoning_tokens += answers[i].reasoning_tokens;
   }
   return total;
+}
+
+void append_token_ids(const ChatEvent& event, std::vector<TokenId>& ids) {
+  std::visit(
+      [&](const auto& any) {
+        if constexpr (requires { any.token_ids; }) ids.insert(ids.end(), any.token_ids.begin(), any.token_ids.end());
+      },
+      event);
 }
 
 Json stop_reason_json(const ChatFinished& finished) {

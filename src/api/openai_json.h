@@ -28,6 +28,9 @@ Json usage_json(const ChatUsage& usage);
 // Of n answers to each prompt, in order. A prompt counts once.
 ChatUsage total_usage(std::span<const ChatUsage> answers, int n);
 
+// The ids that an event carries, to the end of `ids`.
+void append_token_ids(const ChatEvent& event, std::vector<TokenId>& ids);
+
 Json stop_reason_json(const ChatFinished& finished);
 std::string openai_finish_reason(FinishReason reason);
 

@@ -96,6 +96,7 @@ constexpr std::string_view kSchemas = R"({
       {"type": "object", "required": ["messages"], "additionalProperties": false, "properties": {
         "model": {"type": "string"},
         "messages": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/Message"}},
+        "add_generation_prompt": {"type": "boolean"}, "continue_final_message": {"type": "boolean"},
         "chat_template_kwargs": {"type": "object"}, "return_token_strs": {"type": "boolean"}}}]
   },
   "DetokenizeRequest": {

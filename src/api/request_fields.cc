@@ -68,6 +68,14 @@ constexpr Honoured kCommon[] = {
     {"keep_alive", "that the model stays loaded afterwards: seconds, or \"5m\"; 0: no longer, -1: for ever",
      R"({"anyOf":[{"type":"number"},{"type":"string","pattern":"^-?([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"}]})"},
     {"return_tokens_as_token_ids", "spell tokens as token_id:17 in log-probabilities", R"({"type":"boolean"})"},
+    {"return_token_ids", "add prompt_token_ids and token_ids, the answer's end token among them",
+     R"({"type":"boolean"})"},
+    {"allowed_token_ids", "no other token comes, not even an end that is not among them",
+     R"({"type":"array","minItems":1,"items":{"type":"integer","minimum":0}})"},
+    {"cache_salt", "share cached prefixes only with requests that say the same", R"({"type":"string","minLength":1})"},
+    {"priority", "0, or above: only when nobody else waits", R"({"type":"integer","minimum":0})"},
+    {"request_id", "the answer's id, where no X-Request-Id header names one: letters, digits and . _ : -",
+     R"({"type":"string","pattern":"^[A-Za-z0-9._:-]{1,128}$"})"},
 };
 
 constexpr Honoured kChat[] = {
@@ -78,9 +86,16 @@ constexpr Honoured kChat[] = {
     {"chat_template_kwargs", "further variables of the model's template, such as enable_thinking",
      R"({"type":"object"})"},
     {"include_reasoning", "send the thought (the default)", R"({"type":"boolean"})"},
-    {"thinking_token_budget", "tokens of the thought at most; 0: no thought", R"({"type":"integer","minimum":0})"},
+    {"thinking_token_budget", "tokens of the thought at most; 0: no thought; -1: as many as it wants",
+     R"({"type":"integer","minimum":-1})"},
     {"reasoning_effort", "how much to think, where thinking_token_budget does not say it",
-     R"({"type":"string","enum":["none","minimal","low","medium","high","xhigh"]})"},
+     R"({"type":"string","enum":["none","minimal","low","medium","high","xhigh","max"]})"},
+    {"add_generation_prompt", "begin a new turn of the assistant (the default)", R"({"type":"boolean"})"},
+    {"continue_final_message", "go on with the last message; then there is no new turn", R"({"type":"boolean"})"},
+    {"echo", "put the last message before the answer, where both are of one role", R"({"type":"boolean"})"},
+    {"documents", "for the model's template, if it shows documents",
+     R"({"type":"array","items":{"type":"object","additionalProperties":{"type":"string"}}})"},
+    {"return_prompt_text", "add prompt_text, what the template made of the messages", R"({"type":"boolean"})"},
 };
 
 constexpr Honoured kCompletions[] = {
@@ -91,6 +106,10 @@ constexpr Honoured kCompletions[] = {
     {"suffix", "what comes after the gap that is to be filled", R"({"type":"string"})"},
     {"echo", "put the prompt before the answer", R"({"type":"boolean"})"},
     {"add_special_tokens", "begin as the model's files say (the default)", R"({"type":"boolean"})"},
+    {"truncate_prompt_tokens", "keep so many of the prompt's last tokens; -1: as many as leave room for the answer",
+     R"({"type":"integer","minimum":-1})"},
+    {"truncation_side", "with truncate_prompt_tokens: where to cut, left (the default) or right",
+     R"({"type":"string","enum":["left","right"]})"},
 };
 
 constexpr std::string_view kBookkeeping = "kept by hosted services for their own records";
@@ -102,7 +121,8 @@ constexpr ForeignName kAccepted[] = {
     {"safety_identifier", kBookkeeping},
     {"prompt_cache_key", "prefixes are found in the cache without a key"},
     {"prompt_cache_retention", "prefixes stay cached for as long as there is room"},
-    {"request_id", "the reply carries the server's own id"},
+    {"prompt_cache_options", "prefixes stay cached for as long as there is room"},
+    {"spaces_between_special_tokens", "none are put there, as with vLLM's fast tokenizers"},
 };
 
 constexpr ForeignName kAcceptedInChat[] = {
@@ -114,7 +134,6 @@ constexpr std::string_view kNoFormat = "structured answers are not supported by 
 constexpr std::string_view kNoAudio = "only text is supported";
 
 constexpr ForeignName kRefused[] = {
-    {"spaces_between_special_tokens", "special tokens are never part of an answer", "true"},
     {"response_format", kNoFormat, R"({"type":"text"})"},
     {"structured_outputs", kNoFormat},
     {"guided_json", kNoFormat},
@@ -126,22 +145,21 @@ constexpr ForeignName kRefused[] = {
     {"use_beam_search", "answers are sampled; beam search is not supported"},
     {"length_penalty", "it belongs to beam search, which is not supported", "1.0"},
     {"early_stopping", "it belongs to beam search, which is not supported"},
-    {"truncate_prompt_tokens", "a prompt is never cut; shorten the conversation instead"},
-    {"allowed_token_ids", "not supported by this version; use logit_bias"},
     {"logits_processors", "code from a request is never run"},
-    {"return_token_ids", "not supported by this version"},
-    {"priority", "requests of a user are served in the order in which they come", "0"},
-    {"cache_salt", "not supported by this version"},
+    {"repetition_detection", "not supported by this version; dry_multiplier keeps an answer from repeating itself"},
+    {"return_token_offsets", "only the routes that render a prompt, which are not here, have them"},
     {"kv_transfer_params", "the cache is not shared with other servers"},
-    {"vllm_xargs", "not supported"},
+    {"ec_transfer_params", kNoAudio},
+    {"vllm_xargs", "there are no extensions that would read them"},
+    {"moderation", "this server asks no other service about a text"},
 };
 
 constexpr ForeignName kRefusedInChat[] = {
-    {"add_generation_prompt", "the answer is always a new turn of the assistant", "true"},
-    {"continue_final_message", "continuing a message is not supported by this version"},
+    {"truncate_prompt_tokens", "a conversation is never cut; leave out its oldest messages"},
+    {"truncation_side", "a conversation is never cut; leave out its oldest messages"},
+    {"return_assistant_tokens_mask", "only the routes that render a prompt, which are not here, have it"},
     {"add_special_tokens", "the chat template places the special tokens"},
     {"chat_template", "a template is set where the server is started, with --chat-template"},
-    {"documents", "documents are not supported by this version; put them into a message"},
     {"tools", kNoTools},
     {"tool_choice", kNoTools, "\"none\""},
     {"functions", kNoTools},
@@ -150,13 +168,14 @@ constexpr ForeignName kRefusedInChat[] = {
     {"modalities", kNoAudio, R"(["text"])"},
     {"audio", kNoAudio},
     {"mm_processor_kwargs", kNoAudio},
+    {"media_io_kwargs", kNoAudio},
     {"prediction", "predicted outputs are not supported by this version"},
     {"web_search_options", "this server does not reach the web"},
-    {"echo", "the prompt is not repeated in a chat's answer"},
 };
 
 constexpr ForeignName kRefusedInCompletions[] = {
     {"prompt_embeds", "a prompt is text or token ids"},
+    {"thinking_token_budget", "a text goes on without a thought; /v1/chat/completions thinks", "-1"},
 };
 
 std::vector<FieldRule> rules_of(std::span<const Honoured> honoured, std::span<const ForeignName> accepted,

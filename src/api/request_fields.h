@@ -41,6 +41,8 @@ struct ReplyOptions {
   bool tokens_as_ids = false;     // "token_id:17" in place of a token's text
   bool background = false;        // done when nobody else waits, with models that are loaded
   std::optional<std::chrono::milliseconds> keep_alive = std::nullopt;  // that the model stays loaded afterwards
+  bool token_ids = false;         // ids of the prompt's and the answer's tokens beside the text
+  std::string request_id;         // the answer's id, where no header names one; or empty
 };
 ReplyOptions read_reply_options(const JsonFields& fields);
 
@@ -53,6 +55,9 @@ SamplingOptions parse_sampling_options(std::string_view json, std::string_view w
 
 // A non-negative integer that an int can hold.
 std::optional<int> small_integer(const JsonFields& fields, std::string_view name, int64_t low);
+
+// A list of token ids, at most `most`; unset when it is absent.
+std::optional<std::vector<TokenId>> read_token_ids(const JsonFields& fields, const char* name, size_t most);
 
 // A list of at most `most` strings; empty when it is absent.
 std::vector<std::string> read_texts(const JsonFields& fields, const char* name, size_t most);

@@ -3,7 +3,10 @@
 #include "base/duration.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <memory>
+#include <utility>
 
 namespace carronade {
 
@@ -27,17 +30,11 @@ void read_token_lists(const JsonFields& fields, SamplingOptions& sampling) {
     }
     if (bias->size() > 1024) fields.fail("logit_bias", "must hold at most 1024 tokens");
   }
-  if (const Json* ids = fields.array("stop_token_ids")) {
-    if (ids->size() > 1024) fields.fail("stop_token_ids", "must hold at most 1024 tokens");
-    for (const auto& id : *ids) {
-      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max())
-        fields.fail("stop_token_ids", "must hold token ids");
-      sampling.stop_token_ids.push_back(id.get<TokenId>());
-    }
-  }
+  sampling.stop_token_ids = read_token_ids(fields, "stop_token_ids", 1024).value_or(std::vector<TokenId>());
 }
 
-constexpr int64_t kMostAnswers = 128;  // as OpenAI has it
+constexpr int64_t kMostAnswers = 128;             // as OpenAI has it
+constexpr size_t kMostAllowedTokens = 1'000'000;  // more than any vocabulary
 constexpr int64_t kMaxInt = std::numeric_limits<int>::max();
 
 void read_dry(const JsonFields& fields, SamplingOptions& sampling) {
@@ -76,6 +73,12 @@ SamplingOptions read_sampling(const JsonFields& fields) {
   return sampling;
 }
 
+bool is_request_id(std::string_view text) {
+  return !text.empty() && text.size() <= 128 && std::ranges::all_of(text, [](unsigned char c) {
+    return std::isalnum(c) || c == '.' || c == '_' || c == ':' || c == '-';
+  });
+}
+
 std::vector<std::string> read_stop(const JsonFields& fields) {
   const Json* stop = fields.find("stop");
   if (stop && stop->is_string()) return {stop->get<std::string>()};
@@ -109,6 +112,19 @@ std::optional<int> small_integer(const JsonFields& fields, std::string_view name
   return value ? std::optional<int>(static_cast<int>(*value)) : std::nullopt;
 }
 
+std::optional<std::vector<TokenId>> read_token_ids(const JsonFields& fields, const char* name, size_t most) {
+  const Json* ids = fields.array(name);
+  if (!ids) return std::nullopt;
+  if (ids->size() > most) fields.fail(name, "must hold at most " + std::to_string(most) + " tokens");
+  std::vector<TokenId> result;
+  for (const auto& id : *ids) {
+    if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max())
+      fields.fail(name, "must hold token ids");
+    result.push_back(id.get<TokenId>());
+  }
+  return result;
+}
+
 std::vector<std::string> read_texts(const JsonFields& fields, const char* name, size_t most) {
   const Json* texts = fields.array(name);
   if (!texts) return {};
@@ -121,6 +137,16 @@ std::vector<std::string> read_texts(const JsonFields& fields, const char* name, 
   return result;
 }
 
+// OpenAI's "flex" is what we call background: slower, and sometimes not to be had.
+bool read_background(const JsonFields& fields) {
+  const auto tier = fields.string("service_tier");
+  if (!tier || *tier == "flex") return tier.has_value();
+  for (const char* other : {"auto", "default", "priority", "scale"}) {
+    if (*tier == other) return false;
+  }
+  fields.fail("service_tier", "must be auto, default, flex, priority or scale, not \"" + *tier + "\"");
+}
+
 GenerationOptions read_generation_options(const JsonFields& fields) {
   GenerationOptions options;
   options.sampling = read_sampling(fields);
@@ -128,6 +154,18 @@ GenerationOptions read_generation_options(const JsonFields& fields) {
   options.include_stop = fields.boolean("include_stop_str_in_output").value_or(false);
   options.show_special_tokens = !fields.boolean("skip_special_tokens").value_or(true);
   if (const auto k = fields.integer("prompt_logprobs", 0, 20)) options.prompt_logprobs = static_cast<int>(*k);
+  options.token_ids = fields.boolean("return_token_ids").value_or(false);
+  if (auto allowed = read_token_ids(fields, "allowed_token_ids", kMostAllowedTokens)) {
+    if (allowed->empty()) fields.fail("allowed_token_ids", "must hold at least one token");
+    std::ranges::sort(*allowed);
+    allowed->erase(std::unique(allowed->begin(), allowed->end()), allowed->end());
+    options.allowed_token_ids = std::make_shared<const std::vector<TokenId>>(std::move(*allowed));
+  }
+  if (const auto salt = fields.string("cache_salt")) {
+    if (salt->empty()) fields.fail("cache_salt", "must not be empty");
+    options.cache_salt = *salt;
+  }
+  options.background = fields.integer("priority", 0).value_or(0) > 0 || read_background(fields);
   return options;
 }
 
@@ -141,16 +179,6 @@ std::optional<std::chrono::milliseconds> read_keep_alive(const JsonFields& field
   return duration;
 }
 
-// OpenAI's "flex" is what we call background: slower, and sometimes not to be had.
-bool read_background(const JsonFields& fields) {
-  const auto tier = fields.string("service_tier");
-  if (!tier || *tier == "flex") return tier.has_value();
-  for (const char* other : {"auto", "default", "priority", "scale"}) {
-    if (*tier == other) return false;
-  }
-  fields.fail("service_tier", "must be auto, default, flex, priority or scale, not \"" + *tier + "\"");
-}
-
 ReplyOptions read_reply_options(const JsonFields& fields) {
   ReplyOptions reply;
   reply.keep_alive = read_keep_alive(fields);
@@ -160,6 +188,10 @@ ReplyOptions read_reply_options(const JsonFields& fields) {
   const auto best_of = fields.integer("best_of", 1);
   if (best_of && *best_of != reply.n) fields.fail("best_of", "must be n: every answer that is made is sent");
   reply.tokens_as_ids = fields.boolean("return_tokens_as_token_ids").value_or(false);
+  reply.token_ids = fields.boolean("return_token_ids").value_or(false);
+  reply.request_id = fields.string("request_id").value_or("");
+  if (fields.find("request_id") && !is_request_id(reply.request_id))
+    fields.fail("request_id", "must be 1 to 128 letters, digits and . _ : -");
   reply.stream = fields.boolean("stream").value_or(false);
   if (reply.stream && fields.find("prompt_logprobs")) fields.fail("prompt_logprobs", "does not go with a stream");
   const Json* json = fields.object("stream_options");

@@ -33,14 +33,7 @@ TokenizeCall parse_tokenize(std::string_view body) {
                        "continue_final_message", "chat_template_kwargs", "tools"});
     if (fields.boolean("add_special_tokens").value_or(false))
       fields.fail("add_special_tokens", "must be false: the chat template places the special tokens");
-    if (!fields.boolean("add_generation_prompt").value_or(true))
-      fields.fail("add_generation_prompt", "must be true: a conversation is read as the prompt of an answer");
-    if (fields.boolean("continue_final_message").value_or(false))
-      fields.fail("continue_final_message", "is not supported by this version");
-    ChatToTokenize chat;
-    chat.messages = read_messages(fields);
-    if (const Json* arguments = fields.object("chat_template_kwargs")) chat.template_arguments = *arguments;
-    call.input = std::move(chat);
+    call.input = read_prompt_request(fields);
   } else {
     check_names(json, {"model", "prompt", "add_special_tokens", "return_token_strs"});
     fields.require("prompt");

@@ -12,14 +12,9 @@
 
 namespace carronade {
 
-struct ChatToTokenize {
-  std::vector<ChatMessage> messages;
-  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
-};
-
 struct TokenizeCall {
   std::string model;
-  std::variant<TextPrompt, ChatToTokenize> input;
+  std::variant<TextPrompt, PromptRequest> input;
   bool return_texts = false;  // also each token's text
 };
 

@@ -25,7 +25,11 @@ TEST(Tokenize, ReadsATextOrAConversation) {
   EXPECT_TRUE(text.return_texts);
   EXPECT_EQ(text.model, "m");
   const auto chat = parse_tokenize(R"({"messages":[{"role":"user","content":"x"}],"add_generation_prompt":true})");
-  EXPECT_EQ(std::get<ChatToTokenize>(chat.input).messages.at(0).content, "x");
+  EXPECT_EQ(std::get<PromptRequest>(chat.input).messages.at(0).content, "x");
+  const auto open = parse_tokenize(
+      R"({"messages":[{"role":"assistant","content":"x"}],"continue_final_message":true,"add_generation_prompt":false})");
+  EXPECT_TRUE(std::get<PromptRequest>(open.input).continue_last);
+  EXPECT_FALSE(std::get<PromptRequest>(open.input).add_generation_prompt);
 }
 
 TEST(Tokenize, NamesTheFieldThatIsWrong) {

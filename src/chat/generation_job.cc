@@ -9,19 +9,22 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "chat/allowed_tokens.h"
 #include "chat/answer.h"
 #include "chat/thinking_budget.h"
+#include "engine/prefix_cache.h"
 
 namespace carronade {
 
 // Lives as long as the engine holds its sink; touched by the engine's thread alone but for the wait.
 class GenerationJob::State {
  public:
-  State(const ChatModel& model, AnswerOptions options, const SamplingOptions& asked, ChatSink sink)
+  State(const ChatModel& model, AnswerOptions options, const GenerationOptions& asked, ChatSink sink)
       : model_(&model),
         parser_(model, std::move(options)),
-        wants_details_(asked.logprobs.has_value()),
-        stop_token_ids_(asked.stop_token_ids),
+        wants_details_(asked.sampling.logprobs.has_value()),
+        wants_ids_(asked.token_ids),
+        stop_token_ids_(asked.sampling.stop_token_ids),
         sink_(std::move(sink)) {}
 
   void on_event(EngineEvent event) {
@@ -45,6 +48,7 @@ class GenerationJob::State {
   void on_token(const TokenEvent& event) {
     if (parser_.tokens() == 0) first_token_ = std::chrono::steady_clock::now() - start_;
     if (parser_.stopped()) return;
+    if (wants_ids_) ids_.push_back(event.token);
     const bool was_answer = parser_.in_answer();
     std::vector<AnswerPiece> pieces;
     parser_.push(event.token, pieces);
@@ -66,6 +70,8 @@ class GenerationJob::State {
       result.stop_token = finished.stop_token;
     result.usage = {finished.usage.prompt_tokens, finished.usage.cached_tokens, finished.usage.completion_tokens,
                     std::min(parser_.thought_tokens(), finished.usage.completion_tokens)};
+    if (wants_ids_ && finished.stop_token >= 0) ids_.push_back(finished.stop_token);
+    result.token_ids = std::exchange(ids_, {});
     result.timing = finished.timing;
     result.first_token_seconds = std::chrono::duration<double>(first_token_).count();
     result.error = finished.error;
@@ -79,9 +85,10 @@ class GenerationJob::State {
   void send(std::vector<AnswerPiece> pieces) {
     for (auto& piece : pieces) {
       if (piece.is_thought) {
-        sink_(ReasoningDelta{std::move(piece.text), parser_.tokens()});
+        sink_(ReasoningDelta{std::move(piece.text), parser_.tokens(), std::exchange(ids_, {})});
       } else {
-        sink_(AnswerDelta{std::move(piece.text), std::exchange(details_, {}), parser_.tokens()});
+        sink_(
+            AnswerDelta{std::move(piece.text), std::exchange(details_, {}), parser_.tokens(), std::exchange(ids_, {})});
       }
     }
   }
@@ -97,9 +104,10 @@ class GenerationJob::State {
 
   const ChatModel* model_;  // kept alive by the job, which waits for the end
   AnswerParser parser_;
-  bool wants_details_;
+  bool wants_details_, wants_ids_;
   std::vector<TokenId> stop_token_ids_;
   std::vector<TokenDetail> details_;  // of text not yet sent
+  std::vector<TokenId> ids_;          // since the last event
   ChatSink sink_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::duration first_token_{};
@@ -123,6 +131,18 @@ void check_stop_strings(const std::vector<std::string>& stop) {
   }
 }
 
+void check_allowed_tokens(const std::vector<TokenId>* allowed, int vocabulary) {
+  if (!allowed) return;
+  const auto refuse = [](const std::string& why) {
+    throw Error(ErrorCode::kInvalidArgument, "allowed_token_ids " + why, "allowed_token_ids");
+  };
+  if (allowed->empty()) refuse("must hold at least one token");
+  for (const TokenId token : *allowed) {
+    if (token < 0 || token >= vocabulary)
+      refuse(fmt::format("holds {}; this model's ids go from 0 to {}", token, vocabulary - 1));
+  }
+}
+
 [[noreturn]] void throw_too_long(const ChatModel& model, size_t prompt_tokens, const std::string& param) {
   throw Error(
       ErrorCode::kInvalidArgument,
@@ -135,7 +155,7 @@ void check_stop_strings(const std::vector<std::string>& stop) {
 // Where there is to be no thought, one that the prompt has opened ends there.
 Prompt chat_prompt(const ChatModel& model, const ChatRequest& request) {
   check_thinking_budget(request.thinking_budget);
-  Prompt prompt = build_prompt(model, request.messages, request.template_arguments);
+  Prompt prompt = build_prompt(model, request);
   if (request.thinking_budget == 0 && prompt.thought_open) {
     const std::vector<TokenId> ending = thought_ending(model);
     prompt.tokens.insert(prompt.tokens.end(), ending.begin(), ending.end());
@@ -154,6 +174,7 @@ PreparedGeneration::PreparedGeneration(std::shared_ptr<const ChatModel> model, P
                                        const PreparedGeneration* like)
     : model_(std::move(model)), prompt_(std::move(prompt)), options_(options) {
   check_stop_strings(options.stop);
+  if (!like) check_allowed_tokens(options.allowed_token_ids.get(), model_->tokenizer->vocabulary_size());
   const size_t length = prompt_.tokens.size();
   const int room = model_->max_model_len - static_cast<int>(std::min<size_t>(length, model_->max_model_len));
   if (room < 1) throw_too_long(*model_, length, param);
@@ -174,7 +195,7 @@ std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSi
   std::unique_ptr<GenerationJob> job(new GenerationJob);
   job->prompt_tokens_ = static_cast<int>(prompt_.tokens.size());
   job->seed_ = sampling_.seed;
-  auto state = std::make_shared<GenerationJob::State>(*model_, answer, options_.sampling, std::move(sink));
+  auto state = std::make_shared<GenerationJob::State>(*model_, answer, options_, std::move(sink));
   Request request;
   request.prompt = prompt_.tokens;
   request.sampling = sampling_;
@@ -182,12 +203,15 @@ std::unique_ptr<GenerationJob> PreparedGeneration::start(uint32_t choice, ChatSi
   if (choice > 0) request.sampling.prompt_logprobs = -1;
   std::vector<std::unique_ptr<Constraint>> constraints;
   constraints.push_back(make_stop_constraint(*model_, answer));
+  if (options_.allowed_token_ids) constraints.push_back(make_allowed_tokens_constraint(*options_.allowed_token_ids));
   if (!options_.plain) {
     constraints.push_back(make_thinking_constraint(
         *model_, {options_.thinking_budget.value_or(-1), prompt_.thought_open, job->answer_now_}));
   }
   request.constraint = combine_constraints(std::move(constraints));
   request.tenant = options_.tenant;
+  if (options_.background) request.tenant.priority = Tenant::Priority::kBackground;
+  if (!options_.cache_salt.empty()) request.cache_salt = cache_salt_of(options_.cache_salt);
   request.adapter = options_.adapter;
   request.group = std::move(group);
   request.sink = [state](EngineEvent event) { state->on_event(std::move(event)); };

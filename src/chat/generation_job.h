@@ -24,14 +24,16 @@ struct GenerationOptions {
   bool include_stop = false;           // leave the stop string in the answer
   bool plain = false;                  // nothing is a thought: all of it is the answer's text
   bool show_special_tokens = false;    // leave control tokens in the answer
+  bool token_ids = false;              // events carry the ids of their tokens
+  // No other token comes, not even an end that is not among them; shared by a request's prompts. Or nullptr: any.
+  std::shared_ptr<const std::vector<TokenId>> allowed_token_ids;
+  std::string cache_salt;   // cached prefixes are shared only with requests of the same; empty: of none
+  bool background = false;  // runs when nobody else waits
   Tenant tenant;
   int adapter = -1;  // of the model's adapters, or -1
 };
 
-struct ChatRequest : GenerationOptions {
-  std::vector<ChatMessage> messages;
-  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();
-};
+struct ChatRequest : GenerationOptions, PromptRequest {};
 
 struct ChatUsage {
   int prompt_tokens = 0;
@@ -54,14 +56,17 @@ struct PromptDetails {
   std::vector<TokenDetail> tokens;
 };
 
+// `token_ids`, when asked for: of the tokens since the event before. Those of text that is held back come with it.
 struct ReasoningDelta {
   std::string text;
   int completion_tokens = 0;  // so far
+  std::vector<TokenId> token_ids{};
 };
 struct AnswerDelta {
   std::string text;
   std::vector<TokenDetail> tokens;  // when asked for: the tokens that this text came from
   int completion_tokens = 0;        // so far
+  std::vector<TokenId> token_ids{};
 };
 struct ChatFinished {
   FinishReason reason = FinishReason::kStop;
@@ -71,6 +76,7 @@ struct ChatFinished {
   Timing timing;
   double first_token_seconds = 0.0;  // from start() to the first token
   std::optional<Error> error;        // with kFailed
+  std::vector<TokenId> token_ids{};  // the end token, if one ended the answer, is the last of them
 };
 using ChatEvent = std::variant<ReasoningDelta, AnswerDelta, PromptDetails, ChatFinished>;
 

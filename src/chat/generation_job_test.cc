@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "chat/testing.h"
+#include "engine/prefix_cache.h"
 
 namespace carronade {
 namespace {
@@ -40,6 +41,76 @@ TEST(GenerationJob, TellsThoughtAnswerAndUsage) {
   EXPECT_EQ(run.log.finished.usage.reasoning_tokens, 4);
   EXPECT_EQ(run.log.finished.usage.prompt_tokens, static_cast<int>(run.generator->last_prompt().size()));
   EXPECT_FALSE(run.log.finished.stop_token);
+}
+
+TEST(GenerationJob, EventsCarryTheIdsOfTheirTokens) {
+  Scene run("<think>hm</think>\n\nYes<|im_end|>never");
+  ChatRequest request = question();
+  request.token_ids = true;
+  std::vector<TokenId> thought, all;
+  std::vector<ChatEvent> events;
+  EventLog& log = run.log;
+  const auto job = GenerationJob::start(run.model, request, [&, sink = log.sink()](ChatEvent event) {
+    std::visit(
+        [&](const auto& any) {
+          if constexpr (requires { any.token_ids; }) all.insert(all.end(), any.token_ids.begin(), any.token_ids.end());
+        },
+        event);
+    if (const auto* delta = std::get_if<ReasoningDelta>(&event))
+      thought.insert(thought.end(), delta->token_ids.begin(), delta->token_ids.end());
+    sink(std::move(event));
+  });
+  log.wait();
+  EXPECT_EQ(all, test_tokens("<think>hm</think>\n\nYes<|im_end|>"));  // the end token too
+  EXPECT_EQ(thought.front(), run.model->tokenizer->special_token("<think>"));
+  EXPECT_EQ(log.finished.token_ids, std::vector<TokenId>{run.model->end_of_generation.front()});
+}
+
+TEST(GenerationJob, IdsAreSentOnlyWhenAskedFor) {
+  Scene run("Yes<|im_end|>");
+  run.finish(question());
+  EXPECT_TRUE(run.log.finished.token_ids.empty());
+}
+
+TEST(GenerationJob, HandsOnWhoSharesAndWhoWaits) {
+  Scene run("Yes<|im_end|>");
+  ChatRequest request = question();
+  request.tenant.id = 7;
+  run.finish(request);
+  EXPECT_EQ(run.generator->last_tenant().priority, Tenant::Priority::kNormal);
+  EXPECT_EQ(run.generator->last_salt(), CacheSalt{});
+  Scene other("Yes<|im_end|>");
+  request.background = true;
+  request.cache_salt = "secret";
+  other.finish(request);
+  EXPECT_EQ(other.generator->last_tenant().id, 7u);
+  EXPECT_EQ(other.generator->last_tenant().priority, Tenant::Priority::kBackground);
+  EXPECT_EQ(other.generator->last_salt(), cache_salt_of("secret"));
+}
+
+TEST(GenerationJob, RefusesAllowedTokensThatTheModelDoesNotHave) {
+  Scene run("Yes<|im_end|>");
+  for (const std::vector<TokenId>& allowed : {std::vector<TokenId>{}, std::vector<TokenId>{'Y', 100'000}}) {
+    ChatRequest request = question();
+    request.allowed_token_ids = std::make_shared<const std::vector<TokenId>>(allowed);
+    try {
+      run.start(request);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.param, "allowed_token_ids");
+    }
+  }
+}
+
+TEST(GenerationJob, GoesOnWithAThoughtThatTheMessageOpened) {
+  Scene run("on</think>Yes<|im_end|>");
+  ChatRequest request = question();
+  request.messages.push_back({"assistant", "<think>So", std::nullopt, ""});
+  request.add_generation_prompt = false;
+  request.continue_last = true;
+  run.finish(request);
+  EXPECT_EQ(run.log.thought, "on");
+  EXPECT_EQ(run.log.answer, "Yes");
 }
 
 TEST(GenerationJob, KnowsThatThePromptOpenedTheThought) {

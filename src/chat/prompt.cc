@@ -222,12 +222,12 @@ bool ends_in_thought(const ChatModel& model, std::string_view text) {
   return end != std::string_view::npos && text.substr(0, end + 1).ends_with(model.thought->open);
 }
 
-// Every variable that comes from outside: messages and arguments.
-Json user_variables(const ChatModel& model, const std::vector<ChatMessage>& messages, const Json& template_arguments) {
+// Every variable that comes from outside: messages, documents and arguments.
+Json user_variables(const ChatModel& model, const PromptRequest& conversation) {
   Json list = Json::array();
-  for (const auto& message : messages) list.push_back(message_json(model, message));
+  for (const auto& message : conversation.messages) list.push_back(message_json(model, message));
   Json variables = model.template_arguments;
-  for (const auto& [key, value] : template_arguments.items()) {
+  for (const auto& [key, value] : conversation.template_arguments.items()) {
     static constexpr std::array kReserved = {"messages",  "tools",    "documents", "add_generation_prompt",
                                              "bos_token", "eos_token"};
     if (std::ranges::find(kReserved, key) != kReserved.end()) {
@@ -236,16 +236,16 @@ Json user_variables(const ChatModel& model, const std::vector<ChatMessage>& mess
     variables[key] = value;
   }
   variables["messages"] = std::move(list);
+  variables["documents"] = conversation.documents.empty() ? Json(nullptr) : conversation.documents;
   return variables;
 }
 
-std::string render(const ChatModel& model, Json variables) {
+std::string render(const ChatModel& model, Json variables, bool add_generation_prompt) {
   const auto spelling = [&](TokenId id) {
     return id < 0 ? std::string() : std::string(model.tokenizer->token_bytes(id));
   };
   variables["tools"] = nullptr;
-  variables["documents"] = nullptr;
-  variables["add_generation_prompt"] = true;
+  variables["add_generation_prompt"] = add_generation_prompt;
   variables["bos_token"] = spelling(model.tokenizer->data().bos);
   variables["eos_token"] = spelling(model.tokenizer->data().eos);
   try {
@@ -255,36 +255,87 @@ std::string render(const ChatModel& model, Json variables) {
   }
 }
 
-}  // namespace
+// What of an assistant's message that is continued opens its thought: the mark and the white space before it. Nothing
+// where the thought has ended.
+std::string_view opened_thought(const ChatModel& model, const PromptRequest& conversation) {
+  if (!conversation.continue_last || !model.thought || conversation.messages.back().role != "assistant") return {};
+  const std::string_view content = conversation.messages.back().content;
+  const size_t begin = std::min(content.size(), content.find_first_not_of(" \t\r\n"));
+  const ThoughtTags& tags = *model.thought;
+  if (!content.substr(begin).starts_with(tags.open) || content.find(tags.close) != std::string_view::npos) return {};
+  return content.substr(0, begin + tags.open.size());
+}
 
-Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& messages, const Json& template_arguments) {
+// Puts a mark behind the last message, where the prompt is to end.
+std::string mark_end(Json& variables, std::string_view source) {
+  std::string mark = choose_mark(variables, source);
+  Json& content = variables["messages"].back()["content"];
+  content = content.get<std::string>() + mark;
+  return mark;
+}
+
+void cut_at(std::string& text, std::string_view mark) {
+  const size_t end = text.rfind(mark);
+  if (end == std::string::npos) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "continue_final_message: the model's chat template does not show the last message",
+                "continue_final_message");
+  }
+  text.resize(end);
+}
+
+void check_conversation(const ChatModel& model, const PromptRequest& conversation) {
   if (!model.chat_template) {
     throw Error(
         ErrorCode::kInvalidArgument,
         "the model " + model.name + " has no chat template, so it cannot chat; give one with --chat-template FILE",
         "model");
   }
-  if (messages.empty()) throw Error(ErrorCode::kInvalidArgument, "messages must hold at least one message", "messages");
+  if (conversation.messages.empty())
+    throw Error(ErrorCode::kInvalidArgument, "messages must hold at least one message", "messages");
+  if (conversation.continue_last && conversation.add_generation_prompt) {
+    throw Error(ErrorCode::kInvalidArgument, "continue_final_message and add_generation_prompt exclude each other",
+                "continue_final_message");
+  }
+  if (!conversation.documents.empty() && model.chat_template->source().find("documents") == std::string::npos) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "documents: this model's chat template has no place for them; put them into a message", "documents");
+  }
+}
 
-  const Json variables = user_variables(model, messages, template_arguments);
+}  // namespace
+
+Prompt build_prompt(const ChatModel& model, const PromptRequest& conversation) {
+  check_conversation(model, conversation);
+  Json variables = user_variables(model, conversation);
   const SpecialFinder finder(model.special_spellings);
   bool clean = true;
   for_each_string(variables, [&](const std::string& text) { clean = clean && finder.mark_positions(text).empty(); });
+  const std::string& source = model.chat_template->source();
+  const std::string end = conversation.continue_last ? mark_end(variables, source) : std::string();
+  const std::string_view opened = opened_thought(model, conversation);
 
   Prompt prompt;
   std::string text;
   if (clean) {
-    text = render(model, variables);
+    text = render(model, variables, conversation.add_generation_prompt);
+    if (!end.empty()) cut_at(text, end);
     prompt.tokens = model.tokenizer->encode(text, {.add_special = false, .parse_special = true});
   } else {
-    const std::string mark = choose_mark(variables, model.chat_template->source());
+    const std::string mark = choose_mark(variables, source);
+    const auto guard = [&](const std::string& value) { return with_marks(value, finder.mark_positions(value), mark); };
     // A role is one of a few known words and a key is what the template asks for by name, so neither is ever changed in
     // practice.
-    const Json marked = map_strings(
-        variables, [&](const std::string& value) { return with_marks(value, finder.mark_positions(value), mark); });
-    Unmarked rendered = without_marks(render(model, marked), mark);
-    prompt.tokens = encode_marked(*model.tokenizer, finder, rendered);
-    text = std::move(rendered.text);
+    Json marked = map_strings(variables, guard);
+    if (!opened.empty()) {
+      const auto content = variables["messages"].back()["content"].get<std::string>();
+      marked["messages"].back()["content"] = std::string(opened) + guard(content.substr(opened.size()));
+    }
+    std::string rendered = render(model, marked, conversation.add_generation_prompt);
+    if (!end.empty()) cut_at(rendered, end);
+    Unmarked unmarked = without_marks(rendered, mark);
+    prompt.tokens = encode_marked(*model.tokenizer, finder, unmarked);
+    text = std::move(unmarked.text);
   }
   // A model whose tokenizer begins every text with a token was trained so; templates that leave it out expect the
   // tokenizer to add it.
@@ -292,7 +343,7 @@ Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& mess
   if (data.add_bos && data.bos >= 0 && (prompt.tokens.empty() || prompt.tokens.front() != data.bos)) {
     prompt.tokens.insert(prompt.tokens.begin(), data.bos);
   }
-  prompt.thought_open = ends_in_thought(model, text);
+  prompt.thought_open = !opened.empty() || (!conversation.continue_last && ends_in_thought(model, text));
   return prompt;
 }
 

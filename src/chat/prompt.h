@@ -20,6 +20,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -36,15 +37,28 @@ struct ChatMessage {
   std::string name;  // or empty
 };
 
+// What a prompt is made of.
+struct PromptRequest {
+  std::vector<ChatMessage> messages;
+  nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object();  // further variables of the template
+  nlohmann::ordered_json documents{};  // for templates that show documents: an array of objects; or null
+  bool add_generation_prompt = true;   // false: the prompt ends behind the last message
+  bool continue_last = false;          // the answer goes on with the last message; needs add_generation_prompt false
+};
+
 struct Prompt {
   std::vector<TokenId> tokens;
   bool thought_open = false;  // the prompt ends inside a thought, so the answer begins there
 };
 
-// `template_arguments` are further variables of the template (`enable_thinking`), above the model's own.
-// Throws Error{kInvalidArgument} when the model has no template, the template refuses the messages, or an argument's
-// name is reserved.
-Prompt build_prompt(const ChatModel& model, const std::vector<ChatMessage>& messages,
-                    const nlohmann::ordered_json& template_arguments = nlohmann::ordered_json::object());
+// `template_arguments` (`enable_thinking`) come above the model's own. A message that is continued is kept to its last
+// byte, and an assistant's may open its thought: "<think>\nSo far".
+// Throws Error{kInvalidArgument} when the model has no template, the template refuses the messages or has no place for
+// documents, or an argument's name is reserved.
+Prompt build_prompt(const ChatModel& model, const PromptRequest& conversation);
+inline Prompt build_prompt(const ChatModel& model, std::vector<ChatMessage> messages,
+                           nlohmann::ordered_json template_arguments = nlohmann::ordered_json::object()) {
+  return build_prompt(model, PromptRequest{std::move(messages), std::move(template_arguments), {}});
+}
 
 }  // namespace carronade

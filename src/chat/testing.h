@@ -92,6 +92,7 @@ class ScriptedGenerator : public TokenGenerator {
     last_sampling_ = request.sampling;
     last_prompt_ = request.prompt;
     last_tenant_ = request.tenant;
+    last_salt_ = request.cache_salt;
     queue_.emplace_back(++last_id_, std::move(request));
     changed_.notify_all();
     return last_id_;
@@ -125,6 +126,10 @@ class ScriptedGenerator : public TokenGenerator {
   Tenant last_tenant() {
     std::lock_guard lock(mutex_);
     return last_tenant_;
+  }
+  CacheSalt last_salt() {
+    std::lock_guard lock(mutex_);
+    return last_salt_;
   }
   SamplingParameters last_sampling() {
     std::lock_guard lock(mutex_);
@@ -200,6 +205,7 @@ class ScriptedGenerator : public TokenGenerator {
   std::deque<std::pair<RequestId, Request>> queue_;
   std::map<RequestId, bool> cancelled_;
   Tenant last_tenant_;
+  CacheSalt last_salt_{};
   SamplingParameters last_sampling_;
   std::vector<TokenId> last_prompt_;
   RequestId last_id_ = 0;

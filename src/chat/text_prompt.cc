@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <string_view>
 
 #include "base/error.h"
@@ -40,15 +41,31 @@ std::vector<TokenId> tokens_of(const Tokenizer& tokenizer, const TextPrompt& pro
                           {.add_special = prompt.add_special && !prompt.suffix, .parse_special = true});
 }
 
+// Of a request that asks for it only: nothing is cut in silence. `others`: tokens of the prompt besides.
+void cut_tokens(const ChatModel& model, const TextPrompt::Cut& cut, size_t others, std::vector<TokenId>& tokens) {
+  const int64_t room = int64_t{model.max_model_len} - cut.answer_tokens - static_cast<int64_t>(others);
+  const auto most = static_cast<size_t>(std::max<int64_t>(1, cut.tokens < 0 ? room : cut.tokens));
+  if (tokens.size() <= most) return;
+  const TokenizerData& data = model.tokenizer->data();
+  if (cut.keep_first) {
+    tokens.resize(most);
+  } else {
+    const auto keep = data.add_bos && tokens.front() == data.bos ? 1 : 0;
+    tokens.erase(tokens.begin() + keep, tokens.end() - static_cast<std::ptrdiff_t>(most) + keep);
+  }
+}
+
 }  // namespace
 
 Prompt build_text_prompt(const ChatModel& model, const TextPrompt& prompt) {
   const Tokenizer& tokenizer = *model.tokenizer;
   Prompt result;
   result.tokens = tokens_of(tokenizer, prompt);
+  std::vector<TokenId> after;
+  if (prompt.suffix) after = tokenizer.encode(*prompt.suffix, {.add_special = false, .parse_special = true});
+  if (prompt.cut) cut_tokens(model, *prompt.cut, prompt.suffix ? after.size() + 3 : 0, result.tokens);
   if (prompt.suffix) {
     const std::vector<TokenId> marks = fill_tokens(tokenizer);
-    const std::vector<TokenId> after = tokenizer.encode(*prompt.suffix, {.add_special = false, .parse_special = true});
     result.tokens.insert(result.tokens.begin(), marks[0]);
     result.tokens.push_back(marks[1]);
     result.tokens.insert(result.tokens.end(), after.begin(), after.end());

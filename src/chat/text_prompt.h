@@ -15,6 +15,12 @@ struct TextPrompt {
   std::variant<std::string, std::vector<TokenId>> text;  // control tokens that are spelled in a text count as such
   std::optional<std::string> suffix;                     // what comes after the gap
   bool add_special = true;                               // the begin token, where the model's files ask for one
+  struct Cut {
+    int tokens = -1;          // -1: as many as leave room for the suffix and the answer
+    bool keep_first = false;  // else the last ones are kept, behind the begin token
+    int answer_tokens = 0;    // the answer's room, for -1
+  };
+  std::optional<Cut> cut{};  // a text that is longer is cut; unset: never
 };
 
 // With a suffix, the model's own marks for filling in the middle are put around both (in the order prefix, suffix,

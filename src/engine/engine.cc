@@ -159,7 +159,7 @@ void Engine::Impl::start(RequestId id, Request request, Clock::time_point submit
   auto sequence = std::make_unique<Sequence>();
   sequence->id = id;
   sequence->tenant = request.tenant;
-  sequence->scope = {request.tenant.id, request.adapter};
+  sequence->scope = {request.tenant.id, request.adapter, request.cache_salt};
   sequence->wants_prompt_logits = request.sampling.prompt_logprobs >= 0;
   sequence->tokens = request.prompt;
   sequence->prompt_tokens = static_cast<int>(request.prompt.size());

@@ -103,6 +103,7 @@ BlockDigest KvDisk::root(const PrefixScope& scope) const {
   hasher.add(model_digest_.data(), model_digest_.size());
   hasher.add(&scope.tenant, sizeof scope.tenant);
   hasher.add(scope.adapter == kNoAdapter ? "" : options_.adapters.at(static_cast<size_t>(scope.adapter)));
+  if (scope.salt != CacheSalt{}) hasher.add(scope.salt.data(), sizeof scope.salt);
   return hasher.finish();
 }
 

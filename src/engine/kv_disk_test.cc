@@ -106,10 +106,13 @@ TEST_F(KvDiskTest, NamesDependOnAllThatTheContentDependsOn) {
   std::set<BlockDigest> names = {disk->root({}), disk->root({.tenant = 1}), disk->root({.adapter = 1}),
                                  other->root({})};
   EXPECT_EQ(names.size(), 4u);
+  names.insert(disk->root({.salt = cache_salt_of("a")}));
+  names.insert(disk->root({.salt = cache_salt_of("b")}));
+  EXPECT_EQ(names.size(), 6u);
   names.insert(disk->next(disk->root({}), tokens(1)));
   names.insert(disk->next(disk->root({}), tokens(2)));
   names.insert(disk->next(disk->next(disk->root({}), tokens(1)), tokens(2)));
-  EXPECT_EQ(names.size(), 7u);
+  EXPECT_EQ(names.size(), 9u);
 }
 
 TEST_F(KvDiskTest, ADamagedFileIsAMissAndGoes) {

@@ -1,11 +1,21 @@
 #include "engine/prefix_cache.h"
 
+#include <sodium.h>
+
 #include <algorithm>
 
 namespace carronade {
 
+CacheSalt cache_salt_of(std::string_view secret) {
+  CacheSalt salt;
+  crypto_generichash(reinterpret_cast<unsigned char*>(salt.data()), sizeof salt,
+                     reinterpret_cast<const unsigned char*>(secret.data()), secret.size(), nullptr, 0);
+  return salt;
+}
+
 size_t PrefixCache::KeyHash::operator()(const Key& key) const {
-  uint64_t hash = key.parent * 0x9e3779b97f4a7c15u ^ key.scope.tenant ^ static_cast<uint64_t>(key.scope.adapter) << 32;
+  uint64_t hash = key.parent * 0x9e3779b97f4a7c15u ^ key.scope.tenant ^ static_cast<uint64_t>(key.scope.adapter) << 32 ^
+                  key.scope.salt[0];
   for (const TokenId token : key.tokens) {
     hash = (hash ^ static_cast<uint32_t>(token)) * 0xff51afd7ed558ccdu;
     hash ^= hash >> 32;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -20,8 +21,12 @@ namespace carronade {
 struct PrefixScope {
   uint64_t tenant = 0;
   int adapter = kNoAdapter;
+  CacheSalt salt{};
   bool operator==(const PrefixScope&) const = default;
 };
+
+// BLAKE2b of a secret that is not empty.
+CacheSalt cache_salt_of(std::string_view secret);
 
 // A block's name outside of this process: says everything that its content depends on. All zero where nobody asks.
 using BlockDigest = std::array<std::byte, 32>;

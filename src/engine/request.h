@@ -1,6 +1,7 @@
 // What the engine is asked and what it tells: integers only, no text.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -71,6 +72,9 @@ struct Tenant {
   enum class Priority : uint8_t { kInteractive, kNormal, kBackground } priority = Priority::kNormal;
 };
 
+// Narrows a tenant's prefix-cache scope to who knows a secret: the secret's digest; all zero: none.
+using CacheSalt = std::array<uint64_t, 4>;
+
 struct TokenLogprob {
   TokenId token;
   float logprob;
@@ -127,6 +131,7 @@ struct Request {
   SamplingParameters sampling;
   std::unique_ptr<Constraint> constraint;  // or nullptr
   Tenant tenant;
+  CacheSalt cache_salt{};
   int adapter = -1;
   std::shared_ptr<AnswerGroup> group;  // shared by its requests; or nullptr: this one is alone
   std::optional<std::chrono::steady_clock::time_point> deadline;  // then it ends with kFailed

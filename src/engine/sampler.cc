@@ -188,8 +188,10 @@ TokenId Sampler::draw_unmodified(LogitsRow& row, const SamplingParameters& p, in
   const TokenId best = row.argmax();
   const float highest = row.logits()[static_cast<size_t>(best)];
   if (!(highest > kNever)) {
-    throw Error(ErrorCode::kInternal,
-                std::isnan(highest) ? "the model's logits are not numbers" : "no token is allowed to come next");
+    if (std::isnan(highest)) throw Error(ErrorCode::kInternal, "the model's logits are not numbers");
+    // Only a request can forbid everything.
+    throw Error(ErrorCode::kInvalidArgument,
+                "allowed_token_ids, bad_words, min_tokens and the like leave no token that may come next");
   }
   if (p.temperature == 0.0f || p.top_k == 1) return best;
 

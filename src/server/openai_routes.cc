@@ -19,6 +19,7 @@ namespace {
 AnsweringCall call_of(const HttpRequest& request, std::string_view route, const ReplyOptions& reply) {
   AnsweringCall call;
   call.id = request.id;
+  if (!reply.request_id.empty() && reply.request_id != request.id) call.id += " (" + reply.request_id + ")";
   call.key = request.key;
   call.route = route;
   call.stream = reply.stream;
@@ -28,7 +29,16 @@ AnsweringCall call_of(const HttpRequest& request, std::string_view route, const 
 }
 
 AnswerHead head_of(const HttpRequest& request, const ReplyOptions& reply, const ChatModel& model) {
-  return {reply.model.empty() ? model.name : reply.model, request.id, std::time(nullptr)};
+  const bool named = request.header("x-request-id") == request.id;
+  const std::string& id = reply.request_id.empty() || named ? request.id : reply.request_id;
+  return {reply.model.empty() ? model.name : reply.model, id, std::time(nullptr)};
+}
+
+ShownPrompt shown_prompt(const ChatCompletionCall& call, const ChatModel& model, const std::vector<TokenId>& tokens) {
+  ShownPrompt shown;
+  if (call.reply.token_ids) shown.token_ids = tokens;
+  if (call.prompt_text) shown.text = text_of(*model.tokenizer, tokens);
+  return shown;
 }
 
 ModelWanted wanted_model(const ReplyOptions& reply) { return {reply.model, reply.background, reply.keep_alive}; }
@@ -47,15 +57,10 @@ void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequ
 // What is left of a request while its model is loaded.
 HttpRequest without_body(const HttpRequest& request) {
   HttpRequest head;
+  head.headers = request.headers;
   head.id = request.id;
   head.key = request.key;
   return head;
-}
-
-Tenant tenant_of(const HttpRequest& request, const ReplyOptions& reply) {
-  Tenant tenant = tenant_of(request);
-  if (reply.background) tenant.priority = Tenant::Priority::kBackground;
-  return tenant;
 }
 
 CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt& asked,
@@ -73,7 +78,7 @@ void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& 
                  const std::shared_ptr<Exchange>& exchange) {
   CompletionCall wanted = parse_completion(request.body);
   wanted.options.adapter = state->adapter(wanted.reply.model);
-  wanted.options.tenant = tenant_of(request, wanted.reply);
+  wanted.options.tenant = tenant_of(request);
   with_model(state, exchange, wanted_model(wanted.reply), waiting_reply(wanted.reply),
              [state, exchange, wanted, request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
                AnsweringCall call = call_of(request, "completion", wanted.reply);
@@ -97,8 +102,7 @@ std::string tokens_of(const ChatModel& model, const TokenizeCall& call) {
     tokens = model.tokenizer->encode(std::get<std::string>(text->text),
                                      {.add_special = text->add_special, .parse_special = true});
   } else {
-    const auto& chat = std::get<ChatToTokenize>(call.input);
-    tokens = build_prompt(model, chat.messages, chat.template_arguments).tokens;
+    tokens = build_prompt(model, std::get<PromptRequest>(call.input)).tokens;
   }
   return tokenize_body(tokens, model.max_model_len, call.return_texts ? model.tokenizer.get() : nullptr);
 }
@@ -154,7 +158,7 @@ void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& 
                  const std::shared_ptr<Exchange>& exchange, ChatCompletionCall wanted,
                  std::unique_ptr<StreamFraming> framing, const WaitingReply& waiting) {
   wanted.request.adapter = state->adapter(wanted.reply.model);
-  wanted.request.tenant = tenant_of(request, wanted.reply);
+  wanted.request.tenant = tenant_of(request);
   const ModelWanted model_wanted = wanted_model(wanted.reply);
   const auto shared_framing = std::make_shared<std::unique_ptr<StreamFraming>>(std::move(framing));
   with_model(state, exchange, model_wanted, waiting,
@@ -162,9 +166,10 @@ void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& 
               request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
                AnsweringCall call = call_of(request, "chat", wanted.reply);
                call.prompts.emplace_back(model, wanted.request);
+               const std::vector<TokenId>& tokens = call.prompts.front().prompt_tokens();
                call.encoder = std::make_unique<ChatCompletionEncoder>(
-                   wanted, head_of(request, wanted.reply, *model),
-                   static_cast<int>(call.prompts.front().prompt_tokens().size()), std::move(*shared_framing));
+                   wanted, head_of(request, wanted.reply, *model), static_cast<int>(tokens.size()),
+                   std::move(*shared_framing), shown_prompt(wanted, *model, tokens));
                answer(state, exchange, std::move(call));
              });
 }
