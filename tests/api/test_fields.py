@@ -71,7 +71,7 @@ def test_every_field_that_works_is_sent_by_a_test(document, route):
 def test_what_is_accepted_without_effect_has_none(client, document, route):
     body = {**CALLS[route][2], "max_tokens": 4, "temperature": 0}
     idle = {name: "x" for name, schema in taken(document, route).items() if schema["description"].startswith("accepted, without effect")}
-    assert "user" in idle and "service_tier" in idle
+    assert "user" in idle and "safety_identifier" in idle
     plain, other = post_any(client, route, body), post_any(client, route, {**body, **idle})
     assert plain["choices"] == other["choices"]
 
@@ -254,7 +254,7 @@ def test_continuous_usage_stats_count_in_every_chunk(client):
 def test_cache_salt_says_who_shares_prefixes(client):
     words = [{"role": "user", "content": "A salted story: " + "the sea is wide and the ship is small; " * 8}]
     cached = lambda **fields: ask(client, words, max_tokens=1, extra_body=fields).usage.prompt_tokens_details.cached_tokens  # noqa: E731
-    assert cached() == 0 and cached() > 0
+    assert cached() < 32 < cached()  # the template's own beginning may be there from other tests
     assert cached(cache_salt="a") == 0 and cached(cache_salt="a") > 0
     assert cached(cache_salt="b") == 0
 

@@ -35,7 +35,7 @@ nlohmann::ordered_json reply_to(const nlohmann::ordered_json& request, int repet
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
-  const int repetitions = argc == 3 && std::string(argv[1]) == "--time" ? std::atoi(argv[2]) : 0;
+  const int repetitions = argc == 3 && std::string(argv[1]) == "--time" ? std::stoi(argv[2]) : 0;
   for (std::string line; std::getline(std::cin, line);) {
     std::cout << reply_to(nlohmann::ordered_json::parse(line), repetitions).dump() << '\n' << std::flush;
   }

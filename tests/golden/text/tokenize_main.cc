@@ -115,7 +115,7 @@ int run(int argc, char** argv) {
     } else if (argument == "--bytes") {
       bytes = true;
     } else if (argument == "--repeat" && i + 1 < argc) {
-      repeat = std::atoi(argv[++i]);
+      repeat = std::stoi(argv[++i]);
     } else {
       throw std::runtime_error("unknown option " + std::string(argument));
     }
