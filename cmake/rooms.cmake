@@ -3,10 +3,17 @@
 #   carronade_room(text DEPENDS base LINKS PkgConfig::PCRE2)
 #
 # DEPENDS names the rooms it may include (only lower storeys), LINKS the libraries. A file whose name ends in an instruction set
-# (foo_avx2.cc, foo_avx512.cc) is compiled for it; nothing outside such files may use its instructions.
+# (foo_avx2.cc, foo_i8mm.cc) is compiled for it; nothing outside such files may use its instructions.
 
 set(CARRONADE_ISA_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
 set(CARRONADE_ISA_avx512 ${CARRONADE_ISA_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+set(CARRONADE_ISA_dotprod -march=armv8.2-a+dotprod)
+set(CARRONADE_ISA_i8mm -march=armv8.2-a+dotprod+i8mm)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(CARRONADE_ISAS avx2 avx512)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(CARRONADE_ISAS dotprod i8mm)
+endif()
 
 function(carronade_room room)
   cmake_parse_arguments(ROOM "" "" "DEPENDS;LINKS" ${ARGN})
@@ -24,10 +31,7 @@ function(carronade_room room)
   add_library(carronade_${room} STATIC ${sources})
   carronade_flags(carronade_${room})
   foreach(source ${sources})
-    if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-      break()
-    endif()
-    foreach(isa avx2 avx512)
+    foreach(isa ${CARRONADE_ISAS})
       if(source MATCHES "_${isa}\\.cc$")
         set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${CARRONADE_ISA_${isa}}")
       endif()

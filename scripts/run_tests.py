@@ -75,6 +75,18 @@ def unit(tally: Tally) -> None:
     ctest(tally, "release", **required)
 
 
+def arm(tally: Tally) -> None:
+    """the kernels for 64-bit Arm, cross-compiled, on an emulated processor with and without smmla and sdot"""
+    build("aarch64", "backend_test")
+    emulate = lambda cpu: ["qemu-aarch64-static", "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu", "build/aarch64/src/backend/backend_test"]  # noqa: E731
+    runs = {"max": "-*DeathTest*:*/generic*:*Reference*:*BackendTest.*SameBits*:*ThreadTeam*", "cortex-a76": "CpuIsa*:*Matmul*-*/generic*", "cortex-a53": "CpuIsa*"}
+    for cpu, tests in runs.items():
+        report = REPORTS / f"arm-{cpu}.xml"
+        report.unlink(missing_ok=True)
+        status = run([*emulate(cpu), f"--gtest_filter={tests}", "--gtest_brief=1", f"--gtest_output=xml:{report}"])
+        tally.add_junit(report, status)
+
+
 def sanitizers(tally: Tally) -> None:
     """the unit tests again under AddressSanitizer and UndefinedBehaviorSanitizer"""
     build("debug")
@@ -136,7 +148,7 @@ def browser(tally: Tally) -> None:
     tally.add_junit(REPORTS / "browser.xml", status)
 
 
-TIERS = {f.__name__: f for f in (models, unit, page, hub, golden, api, deploy, browser, sanitizers, threads)}
+TIERS = {f.__name__: f for f in (models, unit, arm, page, hub, golden, api, deploy, browser, sanitizers, threads)}
 ON_REQUEST = ["sanitizers", "threads"]  # builds of their own: `make test-deep`
 
 

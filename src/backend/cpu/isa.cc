@@ -1,5 +1,10 @@
 #include "backend/cpu/isa.h"
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 #include <fmt/ranges.h>
 
 #include "backend/backend.h"
@@ -17,6 +22,9 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
 #endif
 
 std::vector<std::string> names(bool only_available) {
@@ -34,6 +42,9 @@ const std::vector<Isa>& known_isas() {
 #if defined(__x86_64__)
     {"avx512", has_avx512(), avx512_kernels},
     {"avx2", has_avx2(), avx2_kernels},
+#elif defined(__aarch64__)
+    {"i8mm", has_i8mm(), i8mm_kernels},
+    {"dotprod", has_dotprod(), dotprod_kernels},
 #endif
     {"generic", true, generic_kernels},
   };

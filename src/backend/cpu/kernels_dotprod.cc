@@ -1,0 +1,31 @@
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/vector_support.h"
+
+namespace carronade::cpu {
+namespace {
+// Each builds on those before it.
+// clang-format off
+#include "backend/cpu/prelude_inl.h"
+#include "backend/cpu/vector_dotprod.h"
+using V = Dotprod;
+#include "backend/cpu/matmul_inl.h"
+#include "backend/cpu/elementwise_inl.h"
+#include "backend/cpu/attention_inl.h"
+#include "backend/cpu/table_inl.h"
+// clang-format on
+}  // namespace
+
+const Kernels& dotprod_kernels() {
+  static constexpr Kernels kTable = make_table("dotprod");
+  return kTable;
+}
+
+}  // namespace carronade::cpu
+
+#endif
