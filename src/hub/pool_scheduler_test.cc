@@ -17,7 +17,7 @@ using std::chrono::seconds;
 class PoolScript {
  public:
   // Each model: {least, wanted}.
-  PoolScript(std::vector<MemoryShare> models, uint64_t budget, PoolLimits limits = {}) {
+  PoolScript(const std::vector<MemoryShare>& models, uint64_t budget, PoolLimits limits = {}) {
     limits.budget = budget;
     std::vector<std::string> names;
     for (size_t i = 0; i < models.size(); ++i) names.emplace_back(1, static_cast<char>('A' + i));
