@@ -16,16 +16,20 @@ constexpr size_t round_up(size_t value, size_t unit) { return (value + unit - 1)
 }  // namespace
 
 HugeMemory::HugeMemory(size_t bytes) : size_(bytes) {
-  mapping_size_ = round_up(std::max<size_t>(bytes, 1), kHugePage) + kHugePage;
+  // Less than a huge page stays on small ones: of a buffer for the largest step, most steps touch little.
+  const bool huge = bytes >= kHugePage;
+  mapping_size_ = huge ? round_up(bytes, kHugePage) + kHugePage : std::max<size_t>(bytes, 1);
   mapping_ = ::mmap(nullptr, mapping_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping_ == MAP_FAILED) {
     mapping_ = nullptr;
     throw_error(ErrorCode::kUnavailable, "no memory: the system refused {} MiB ({})", bytes >> 20,
                 std::strerror(errno));
   }
-  data_ = reinterpret_cast<std::byte*>(round_up(reinterpret_cast<uintptr_t>(mapping_), kHugePage));
+  const auto start = reinterpret_cast<uintptr_t>(mapping_);
+  data_ = reinterpret_cast<std::byte*>(huge ? round_up(start, kHugePage) : start);
 #ifdef MADV_HUGEPAGE
-  ::madvise(data_, round_up(bytes, kHugePage), MADV_HUGEPAGE);  // a wish: refusal costs speed only
+  // A wish: refusal costs speed only.
+  ::madvise(data_, huge ? round_up(bytes, kHugePage) : bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 #endif
 }
 

@@ -7,8 +7,8 @@
 
 namespace carronade::cpu {
 
-// A zeroed anonymous mapping that asks for huge pages (a decode step walks the whole of the weights: with 4 KiB pages
-// it waits for the TLB). Pages come when first touched. Throws Error{kUnavailable}.
+// A zeroed anonymous mapping. From 2 MiB on it asks for huge pages (a decode step walks the whole of the weights: with
+// 4 KiB pages it waits for the TLB). Pages come when first touched. Throws Error{kUnavailable}.
 class HugeMemory {
  public:
   HugeMemory() = default;
@@ -21,7 +21,7 @@ class HugeMemory {
   size_t size() const { return size_; }
 
  private:
-  std::byte* data_ = nullptr;  // at a huge page's border
+  std::byte* data_ = nullptr;  // at a page's border
   size_t size_ = 0;
   void* mapping_ = nullptr;
   size_t mapping_size_ = 0;
