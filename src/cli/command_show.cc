@@ -74,7 +74,9 @@ Json to_json(const CheckpointSummary& summary) {
     json["types"].push_back(
         {{"type", type.name}, {"tensors", type.tensors}, {"parameters", type.numbers}, {"bytes", type.bytes}});
   }
-  json["memory"] = {{"weights", summary.memory.weights}, {"kv_per_token", summary.memory.kv_per_token}};
+  json["memory"] = {{"weights", summary.memory.weights},
+                    {"per_step", summary.memory.per_step},
+                    {"kv_per_token", summary.memory.kv_per_token}};
   if (summary.memory.kv_per_token > 0) {
     for (const int64_t tokens : told_lengths(summary))
       json["memory"]["at_tokens"][std::to_string(tokens)] = memory_at(summary, tokens);

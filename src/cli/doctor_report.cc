@@ -146,7 +146,7 @@ std::vector<Finding> judge_network(const Hub& hub, bool offline) {
 std::vector<ModelFit> fit_models(const Hub& hub, uint64_t memory_available, double bandwidth) {
   std::vector<ModelFit> fits;
   for (const InstalledModel& model : hub.list()) {
-    MemoryNeed need{model.bytes(), 0};
+    MemoryNeed need{.weights = model.bytes()};
     try {
       need = memory_need(*Checkpoint::open(model.path()));
     } catch (const Error&) {  // it is listed all the same; `show` says what is wrong with it

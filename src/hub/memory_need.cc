@@ -23,11 +23,23 @@ uint64_t weight_bytes_of(const Checkpoint& checkpoint) {
   return bytes;
 }
 
+uint64_t bytes_per_step(const Checkpoint& checkpoint) {
+  uint64_t bytes = 0, table = 0;
+  bool has_head = false;
+  for (const TensorView& tensor : checkpoint.tensors()) {
+    bytes += tensor.bytes.size();
+    if (tensor.name == "token_embd.weight") table = tensor.bytes.size();
+    has_head = has_head || tensor.name == "output.weight";
+  }
+  return has_head ? bytes - table : bytes;
+}
+
 }  // namespace
 
 MemoryNeed memory_need(const Checkpoint& checkpoint, DType kv) {
   MemoryNeed need;
   need.weights = weight_bytes_of(checkpoint);
+  need.per_step = bytes_per_step(checkpoint);
   try {
     need.kv_per_token = block_bytes(kv_layout_of(read_model_config(checkpoint), kv)) / kBlockPositions;
   } catch (const Error& error) {
