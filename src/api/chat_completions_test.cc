@@ -88,6 +88,10 @@ TEST(ChatCompletionRequest, ReadsWhatVllmHasBeside) {
   EXPECT_FALSE(plain.request.background || plain.request.allowed_token_ids || plain.reply.token_ids);
   EXPECT_EQ(plain.role, "assistant");
   EXPECT_FALSE(parse(R"("priority":0)").request.background);
+  for (const char* low : {R"("priority":1)", R"("service_tier":"flex")"}) {
+    EXPECT_TRUE(parse(low).request.background) << low;
+    EXPECT_TRUE(parse(low).reply.background) << low;
+  }
   EXPECT_EQ(parse(R"("reasoning_effort":"low","thinking_token_budget":-1)").request.thinking_budget, std::nullopt);
 }
 
@@ -244,6 +248,9 @@ TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
     }
     EXPECT_EQ(refused_with(field + R"({"asks":["for","something"]})"),
               rule.use == FieldUse::kRefused ? rule.name : "accepted");
+    if (rule.use == FieldUse::kRefused) {
+      EXPECT_EQ(refused_with(field + "{}"), rule.name);  // to some, an object without fields asks for the defaults
+    }
     for (const std::string_view nothing : {std::string_view("null"), std::string_view("[]"), rule.neutral}) {
       if (nothing.empty()) continue;
       EXPECT_EQ(refused_with(field + std::string(nothing)), "accepted") << rule.name;
@@ -255,6 +262,22 @@ TEST(ChatCompletionRequest, NothingThatIsDocumentedIsIgnoredInSilence) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("did you mean temperature?"), std::string::npos);
   }
+}
+
+TEST(ChatCompletionRequest, ManyFieldsCostLittle) {
+  const auto object = [](int fields) {
+    std::string text;
+    for (int i = 0; i < fields; ++i) text += fmt::format("{}\"k{}\":1", i == 0 ? '{' : ',', i);
+    text += '}';
+    return text;
+  };
+  EXPECT_EQ(refused_with(R"("metadata":)" + object(1024)), "accepted");
+  EXPECT_EQ(refused_with(R"("metadata":)" + object(1025)), "");
+  EXPECT_EQ(refused(object(1'000'000)), "");
+  std::string many = object(1000);
+  for (int i = 0; i < 200; ++i) many += fmt::format(",{}", object(1000));
+  EXPECT_EQ(refused_with(fmt::format(R"("metadata":[{}])", many)), "");
+  EXPECT_EQ(refused_with(R"("metadata":{"a":"::::::::::"})"), "accepted");
 }
 
 TEST(ChatCompletionRequest, SurvivesHostileBodies) {

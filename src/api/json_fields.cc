@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
@@ -11,10 +12,16 @@ namespace carronade {
 
 namespace {
 
-// The parser itself needs no stack for depth, but what walks the value later does.
-void check_depth(std::string_view text, std::string_view what, int max_depth) {
+constexpr uint64_t kMostFields = 1024;             // of one object
+constexpr uint64_t kMostComparisons = 16'000'000;  // of names with names
+
+// The parser itself needs no stack for depth, but what walks the value later does. An object keeps its fields in their
+// order and looks for a name by going through them, so that many make it slow.
+void check_shape(std::string_view text, std::string_view what, int max_depth) {
   int depth = 0;
   bool in_string = false;
+  std::vector<uint64_t> fields(1);  // of the objects around this place, the text itself first
+  uint64_t comparisons = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
@@ -26,8 +33,14 @@ void check_depth(std::string_view text, std::string_view what, int max_depth) {
       if (++depth > max_depth) {
         throw_error(ErrorCode::kInvalidArgument, "{} is nested more than {} levels deep", what, max_depth);
       }
+      fields.push_back(0);
     } else if (c == ']' || c == '}') {
       --depth;
+      if (fields.size() > 1) fields.pop_back();
+    } else if (c == ':') {
+      comparisons += fields.back()++;
+      if (fields.back() > kMostFields || comparisons > kMostComparisons)
+        throw_error(ErrorCode::kInvalidArgument, "{} has too many fields; an object may have {}", what, kMostFields);
     }
   }
 }
@@ -45,7 +58,7 @@ std::string article(const char* kind) {
 }  // namespace
 
 Json parse_json_object(std::string_view text, std::string_view what, int max_depth) {
-  check_depth(text, what, max_depth);
+  check_shape(text, what, max_depth);
   Json value;
   try {
     value = Json::parse(text);

@@ -32,7 +32,8 @@ constexpr Honoured kSampling[] = {
     {"seed", "the same answer to the same request", R"({"type":"integer"})"},
     {"stop_token_ids", "tokens that end an answer",
      R"({"type":"array","items":{"type":"integer","minimum":0},"maxItems":1024})"},
-    {"max_tokens", "of an answer, its thought included", R"({"type":"integer","minimum":1})"},
+    {"max_tokens", "of an answer, its thought included; the end of the context ends it too",
+     R"({"type":"integer","minimum":1})"},
     {"max_completion_tokens", "the newer name of max_tokens", R"({"type":"integer","minimum":1})"},
     {"min_tokens", "nothing ends an answer before", R"({"type":"integer","minimum":0})"},
     {"ignore_eos", "write on where the model would end", R"({"type":"boolean"})"},
@@ -73,7 +74,7 @@ constexpr Honoured kCommon[] = {
     {"allowed_token_ids", "no other token comes, not even an end that is not among them",
      R"({"type":"array","minItems":1,"items":{"type":"integer","minimum":0}})"},
     {"cache_salt", "share cached prefixes only with requests that say the same", R"({"type":"string","minLength":1})"},
-    {"priority", "0, or above: only when nobody else waits", R"({"type":"integer","minimum":0})"},
+    {"priority", "0, or above: as service_tier flex", R"({"type":"integer","minimum":0})"},
     {"request_id", "the answer's id, where no X-Request-Id header names one: letters, digits and . _ : -",
      R"({"type":"string","pattern":"^[A-Za-z0-9._:-]{1,128}$"})"},
 };

@@ -18,7 +18,7 @@ namespace carronade {
 enum class FieldUse {
   kHonoured,
   kAccepted,  // taken, and has no effect here; `why` says why that is right
-  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, [], {}, or the JSON in `neutral`)
+  kRefused,   // a 400 that names it, unless its value asks for nothing (null, false, [], or the JSON in `neutral`)
 };
 struct FieldRule : ForeignName {  // `why` of a field that is honoured: what it says
   FieldUse use;

@@ -13,8 +13,7 @@ namespace carronade {
 namespace {
 
 bool asks_for_nothing(const FieldRule& rule, const Json& value) {
-  if (value.is_null() || value == Json(false)) return true;
-  if (value.is_structured() && value.empty()) return true;
+  if (value.is_null() || value == Json(false) || value == Json::array()) return true;
   return !rule.neutral.empty() && value == Json::parse(rule.neutral);
 }
 
@@ -137,12 +136,13 @@ std::vector<std::string> read_texts(const JsonFields& fields, const char* name, 
   return result;
 }
 
-// OpenAI's "flex" is what we call background: slower, and sometimes not to be had.
-bool read_background(const JsonFields& fields) {
+// OpenAI's "flex" is what we call background: slower, and sometimes not to be had. vLLM counts priorities downwards.
+bool wants_background(const JsonFields& fields) {
+  const bool low = fields.integer("priority", 0).value_or(0) > 0;
   const auto tier = fields.string("service_tier");
-  if (!tier || *tier == "flex") return tier.has_value();
+  if (!tier || *tier == "flex") return low || tier.has_value();
   for (const char* other : {"auto", "default", "priority", "scale"}) {
-    if (*tier == other) return false;
+    if (*tier == other) return low;
   }
   fields.fail("service_tier", "must be auto, default, flex, priority or scale, not \"" + *tier + "\"");
 }
@@ -165,7 +165,7 @@ GenerationOptions read_generation_options(const JsonFields& fields) {
     if (salt->empty()) fields.fail("cache_salt", "must not be empty");
     options.cache_salt = *salt;
   }
-  options.background = fields.integer("priority", 0).value_or(0) > 0 || read_background(fields);
+  options.background = wants_background(fields);
   return options;
 }
 
@@ -182,7 +182,7 @@ std::optional<std::chrono::milliseconds> read_keep_alive(const JsonFields& field
 ReplyOptions read_reply_options(const JsonFields& fields) {
   ReplyOptions reply;
   reply.keep_alive = read_keep_alive(fields);
-  reply.background = read_background(fields);
+  reply.background = wants_background(fields);
   reply.model = fields.string("model").value_or("");
   reply.n = static_cast<int>(fields.integer("n", 1, kMostAnswers).value_or(1));
   const auto best_of = fields.integer("best_of", 1);

@@ -74,6 +74,10 @@ class Exchange {
 
   // Runs `work` on the strand. Any thread; never runs it at once. Work posted from one thread keeps its order.
   virtual void post(std::function<void()> work) = 0;
+
+  // Runs `work`, which takes long and must not throw, on a thread that no connection waits for, and what it returns on
+  // the strand.
+  virtual void compute(std::function<std::function<void()>()> work) = 0;
 };
 
 // May throw Error, which becomes the reply.

@@ -178,6 +178,8 @@ HttpServer::~HttpServer() {
   impl_->signals.cancel();
   impl_->work.reset();
   impl_->context->io.stop();
+  impl_->context->compute.stop();
+  impl_->context->compute.join();
   for (auto& thread : impl_->threads) thread.join();
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "chat/testing.h"
+#include "server/model_wait.h"
 #include "server/openai_routes.h"
 #include "server/testing.h"
 #include "server/web_assets.h"
@@ -226,6 +227,7 @@ TEST_F(HttpServerTest, OnLoopbackOnlyLoopbackNamesAreServed) {
   for (const char* host : {"evil.example", "127.evil.example", "localhost.evil.example", "192.168.1.5", ""})
     EXPECT_EQ(with_host(host), 403) << host;
   EXPECT_EQ(status_of(ask(api_, "GET /v1/models HTTP/1.1\r\n\r\n")), 400);
+  EXPECT_EQ(status_of(Client(api_).send("GET /health HTTP/1.0\r\n\r\n").read_to_end()), 200);  // as balancers ask
   EXPECT_EQ(status_of(ask(api_, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n")), 400);
 }
 
@@ -328,6 +330,42 @@ TEST_F(HttpServerTest, AStreamThatNobodyReadsIsCutOff) {
     released.set_value();
   });
   released.get_future().get();
+}
+
+TEST_F(HttpServerTest, WhatTakesLongToReadKeepsNobodyWaiting) {
+  std::promise<void> gate;
+  const std::shared_future<void> open = gate.get_future().share();
+  router_.add({.method = "GET",
+               .path = "/slow",
+               .handler = [open](const HttpRequest&, const std::shared_ptr<Exchange>& exchange) {
+                 exchange->compute([open, exchange]() -> std::function<void()> {
+                   open.wait();
+                   return
+                       [exchange] { exchange->respond({.status = 204, .headers = {}, .body = {}, .static_body = {}}); };
+                 });
+               }});
+  start_ready();
+  Client slow(api_), patient(api_), broken(api_);
+  slow.send(get("/slow"));
+  const std::string padding(kReadAtOnceBytes, ' ');
+  patient.send(post(padding + std::string(kChat)));
+  broken.send(post(padding + R"({"messages":1})"));
+  Client(api_).send(post(padding + std::string(kStream)));  // and away
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(status_of(ask(api_, get("/health"))), 200);
+  EXPECT_EQ(status_of(ask(api_, post(kChat))), 200);
+  gate.set_value();
+  EXPECT_EQ(status_of(slow.read_answer()), 204);
+  EXPECT_EQ(status_of(broken.read_answer()), 400);
+  const std::string answer = patient.read_answer();
+  EXPECT_EQ(status_of(answer), 200);
+  EXPECT_EQ(body_of(answer)["choices"][0]["message"]["content"], "Yes");
+}
+
+TEST_F(HttpServerTest, AClientThatLeavesBeforeItsLongBodyIsReadFreesTheModel) {
+  start_ready("Yes<|im_end|>", false);  // no token is allowed: an answer would never end by itself
+  for (int i = 0; i < 20; ++i) Client(api_).send(post(std::string(kReadAtOnceBytes, ' ') + std::string(kStream)));
+  EXPECT_TRUE(server_->stop(std::chrono::seconds(60)));
+  EXPECT_EQ(state_->running_answers, 0);
 }
 
 TEST_F(HttpServerTest, HeartbeatsKeepASilentStreamOpen) {

@@ -104,6 +104,7 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
   }
 
   void on_abort(std::function<void(AbortReason)> callback) override {
+    if (disconnected_ && callback) callback(AbortReason::kDisconnected);
     if (ended_) return;
     on_abort_ = std::move(callback);
     if (told_to_end_) on_abort_(AbortReason::kShutdown);
@@ -113,6 +114,10 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
 
   void post(std::function<void()> work) override {
     asio::post(strand_, [self = shared_from_this(), work = std::move(work)] { work(); });
+  }
+
+  void compute(std::function<std::function<void()>()> work) override {
+    context_->run_computation(std::move(work), strand_, shared_from_this());
   }
 
   // ---- For the connection ----
@@ -585,6 +590,13 @@ class Session final : public HttpSession, public std::enable_shared_from_this<Se
 };
 
 }  // namespace
+
+void ServerContext::run_computation(std::function<std::function<void()>()> work, const asio::any_io_executor& strand,
+                                    std::shared_ptr<void> keeps) {
+  asio::post(compute, [work = std::move(work), strand, keeps = std::move(keeps)]() mutable {
+    asio::post(strand, [then = work(), keeps = std::move(keeps)] { then(); });
+  });
+}
 
 void start_session(std::shared_ptr<ServerContext> context, tcp::socket socket, ListenerKind kind, AccessRules rules) {
   std::make_shared<Session>(std::move(context), std::move(socket), kind, std::move(rules))->start();

@@ -10,6 +10,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include "server/http_server.h"
 
@@ -25,7 +26,12 @@ struct ServerContext {
         tls(options.tls.given() ? make_tls_context(options.tls) : nullptr),
         access_log(options.access_log) {}
 
+  // `work` here, and what it returns on `strand`; `keeps` lives until then.
+  void run_computation(std::function<std::function<void()>()> work, const boost::asio::any_io_executor& strand,
+                       std::shared_ptr<void> keeps);
+
   boost::asio::io_context io;
+  boost::asio::thread_pool compute{1};  // for what would keep connections waiting
   const Router& router;
   const HttpLimits limits;
   const std::shared_ptr<boost::asio::ssl::context> tls;  // nullptr: in clear

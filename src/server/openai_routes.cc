@@ -43,15 +43,40 @@ ShownPrompt shown_prompt(const ChatCompletionCall& call, const ChatModel& model,
 
 ModelWanted wanted_model(const ReplyOptions& reply) { return {reply.model, reply.background, reply.keep_alive}; }
 
-WaitingReply waiting_reply(const ReplyOptions& reply) {
-  return {.stream = reply.stream, .error_frame = openai_error_frame};
+WaitingReply waiting_reply(const ReplyOptions& reply, size_t bytes) {
+  return {.bytes = bytes, .stream = reply.stream, .error_frame = openai_error_frame};
+}
+
+// Calls then(request, what its body asks for) on the strand; a long body is parsed elsewhere.
+template <typename Parse, typename Then>
+void read_body(const HttpRequest& request, const std::shared_ptr<Exchange>& exchange, Parse parse, Then then) {
+  if (request.body.size() <= kReadAtOnceBytes) return then(request, parse(request.body));
+  const auto kept = std::make_shared<HttpRequest>(request);
+  exchange->compute([exchange, kept, parse, then]() -> std::function<void()> {
+    const auto refuse = [exchange](const Error& error) {
+      exchange->respond(error_response(http_status(error.code), error.what(), error.param));
+    };
+    try {
+      return [kept, then, refuse, call = parse(kept->body)]() mutable {
+        try {
+          then(*kept, std::move(call));
+        } catch (...) {
+          refuse(error_for_client());
+        }
+      };
+    } catch (...) {
+      return [refuse, error = error_for_client()] { refuse(error); };
+    }
+  });
 }
 
 void chat_completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                       const std::shared_ptr<Exchange>& exchange) {
-  ChatCompletionCall wanted = parse_chat_completion(request.body);
-  const WaitingReply waiting = waiting_reply(wanted.reply);
-  answer_chat(state, request, exchange, std::move(wanted), make_event_framing(), waiting);
+  read_body(request, exchange, parse_chat_completion,
+            [state, exchange](const HttpRequest& from, ChatCompletionCall wanted) {
+              const WaitingReply waiting = waiting_reply(wanted.reply, from.body.size());
+              answer_chat(state, from, exchange, std::move(wanted), make_event_framing(), waiting);
+            });
 }
 
 // What is left of a request while its model is loaded.
@@ -74,25 +99,34 @@ CompletionEncoder::EchoedPrompt echoed(const ChatModel& model, const TextPrompt&
   return echo;
 }
 
-void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
-                 const std::shared_ptr<Exchange>& exchange) {
-  CompletionCall wanted = parse_completion(request.body);
+void complete(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+              const std::shared_ptr<Exchange>& exchange, CompletionCall wanted) {
   wanted.options.adapter = state->adapter(wanted.reply.model);
   wanted.options.tenant = tenant_of(request);
-  with_model(state, exchange, wanted_model(wanted.reply), waiting_reply(wanted.reply),
-             [state, exchange, wanted, request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
-               AnsweringCall call = call_of(request, "completion", wanted.reply);
+  const ModelWanted model_wanted = wanted_model(wanted.reply);
+  const WaitingReply waiting = waiting_reply(wanted.reply, request.body.size());
+  with_model(state, exchange, model_wanted, waiting,
+             [state, exchange, wanted = std::move(wanted),
+              request = without_body(request)](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
+               const auto call = std::make_shared<AnsweringCall>(call_of(request, "completion", wanted.reply));
                std::vector<CompletionEncoder::EchoedPrompt> prompts;
-               call.prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added
+               call->prompts.reserve(wanted.prompts.size());  // the first is looked at while others are added
                for (const TextPrompt& prompt : wanted.prompts) {
-                 call.prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt",
-                                           call.prompts.empty() ? nullptr : &call.prompts.front());
-                 prompts.push_back(echoed(*model, prompt, call.prompts.back().prompt_tokens()));
+                 call->prompts.emplace_back(model, build_text_prompt(*model, prompt), wanted.options, "prompt",
+                                            call->prompts.empty() ? nullptr : &call->prompts.front());
+                 prompts.push_back(echoed(*model, prompt, call->prompts.back().prompt_tokens()));
                }
-               call.encoder = std::make_unique<CompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
-                                                                  std::move(prompts));
-               answer(state, exchange, std::move(call));
+               call->encoder = std::make_unique<CompletionEncoder>(wanted, head_of(request, wanted.reply, *model),
+                                                                   std::move(prompts));
+               return [state, exchange, call] { answer(state, exchange, std::move(*call)); };
              });
+}
+
+void completions(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
+                 const std::shared_ptr<Exchange>& exchange) {
+  read_body(request, exchange, parse_completion, [state, exchange](const HttpRequest& from, CompletionCall wanted) {
+    complete(state, from, exchange, std::move(wanted));
+  });
 }
 
 std::string tokens_of(const ChatModel& model, const TokenizeCall& call) {
@@ -109,28 +143,34 @@ std::string tokens_of(const ChatModel& model, const TokenizeCall& call) {
 
 void tokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
               const std::shared_ptr<Exchange>& exchange) {
-  const TokenizeCall call = parse_tokenize(request.body);
-  with_model(state, exchange, {.name = call.model}, {},
-             [exchange, call](const std::shared_ptr<const ChatModel>& model) {
-               exchange->respond(json_response(200, tokens_of(*model, call)));
-             });
+  read_body(request, exchange, parse_tokenize, [state, exchange](const HttpRequest& from, TokenizeCall call) {
+    with_model(state, exchange, {.name = call.model}, {.bytes = from.body.size()},
+               [exchange, call](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
+                 return [exchange, body = tokens_of(*model, call)] { exchange->respond(json_response(200, body)); };
+               });
+  });
+}
+
+std::string text_of(const ChatModel& model, const DetokenizeCall& call) {
+  for (const TokenId token : call.tokens) {
+    if (token >= model.tokenizer->vocabulary_size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  "tokens holds " + std::to_string(token) + "; this model's ids go from 0 to " +
+                      std::to_string(model.tokenizer->vocabulary_size() - 1),
+                  "tokens");
+    }
+  }
+  return detokenize_body(text_of(*model.tokenizer, call.tokens));
 }
 
 void detokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                 const std::shared_ptr<Exchange>& exchange) {
-  const DetokenizeCall call = parse_detokenize(request.body);
-  with_model(state, exchange, {.name = call.model}, {},
-             [exchange, call](const std::shared_ptr<const ChatModel>& model) {
-               for (const TokenId token : call.tokens) {
-                 if (token >= model->tokenizer->vocabulary_size()) {
-                   throw Error(ErrorCode::kInvalidArgument,
-                               "tokens holds " + std::to_string(token) + "; this model's ids go from 0 to " +
-                                   std::to_string(model->tokenizer->vocabulary_size() - 1),
-                               "tokens");
-                 }
-               }
-               exchange->respond(json_response(200, detokenize_body(text_of(*model->tokenizer, call.tokens))));
-             });
+  read_body(request, exchange, parse_detokenize, [state, exchange](const HttpRequest& from, DetokenizeCall call) {
+    with_model(state, exchange, {.name = call.model}, {.bytes = from.body.size()},
+               [exchange, call](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
+                 return [exchange, body = text_of(*model, call)] { exchange->respond(json_response(200, body)); };
+               });
+  });
 }
 
 void health(const ServingState& state, Exchange& exchange) {
@@ -163,14 +203,14 @@ void answer_chat(const std::shared_ptr<ServingState>& state, const HttpRequest& 
   const auto shared_framing = std::make_shared<std::unique_ptr<StreamFraming>>(std::move(framing));
   with_model(state, exchange, model_wanted, waiting,
              [state, exchange, wanted = std::move(wanted), shared_framing,
-              request = without_body(request)](const std::shared_ptr<const ChatModel>& model) {
-               AnsweringCall call = call_of(request, "chat", wanted.reply);
-               call.prompts.emplace_back(model, wanted.request);
-               const std::vector<TokenId>& tokens = call.prompts.front().prompt_tokens();
-               call.encoder = std::make_unique<ChatCompletionEncoder>(
+              request = without_body(request)](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
+               const auto call = std::make_shared<AnsweringCall>(call_of(request, "chat", wanted.reply));
+               call->prompts.emplace_back(model, wanted.request);
+               const std::vector<TokenId>& tokens = call->prompts.front().prompt_tokens();
+               call->encoder = std::make_unique<ChatCompletionEncoder>(
                    wanted, head_of(request, wanted.reply, *model), static_cast<int>(tokens.size()),
                    std::move(*shared_framing), shown_prompt(wanted, *model, tokens));
-               answer(state, exchange, std::move(call));
+               return [state, exchange, call] { answer(state, exchange, std::move(*call)); };
              });
 }
 

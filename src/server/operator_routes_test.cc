@@ -40,6 +40,7 @@ class Answered : public Exchange {
   void on_abort(std::function<void(AbortReason)>) override {}
   void on_answer_now(std::function<void()>) override {}
   void post(std::function<void()>) override {}
+  void compute(std::function<std::function<void()>()> work) override { work()(); }
   const HttpResponse& response() const { return response_; }
 
  private:

@@ -79,7 +79,10 @@ Verdict Router::check_route(const HttpRequest& request, const AccessRules& rules
     return verdict;
   };
   const std::string_view host = request.header("host");
-  if (rules.check_host && !is_loopback_host(host) &&
+  // Who sends none (HTTP/1.0 may) is no browser that was led here.
+  const bool names_host =
+      std::ranges::any_of(request.headers, [](const auto& header) { return header.first == "host"; });
+  if (rules.check_host && names_host && !is_loopback_host(host) &&
       std::ranges::find(rules.allowed_hosts, lower(without_port(host))) == rules.allowed_hosts.end()) {
     return refuse(error_response(
         403,

@@ -37,6 +37,7 @@ class StreamExchange final : public Exchange, public std::enable_shared_from_thi
   void finish() override { end(); }
 
   void on_abort(std::function<void(AbortReason)> callback) override {
+    if (ended_ && told_to_end_ == AbortReason::kDisconnected && callback) callback(*told_to_end_);
     if (ended_) return;
     on_abort_ = std::move(callback);
     if (told_to_end_) on_abort_(*told_to_end_);
@@ -48,6 +49,11 @@ class StreamExchange final : public Exchange, public std::enable_shared_from_thi
   }
   void post(std::function<void()> work) override {
     connection_.post([self = shared_from_this(), work = std::move(work)] { work(); });
+  }
+  void compute(std::function<std::function<void()>()> work) override {
+    connection_.compute([self = shared_from_this(), work = std::move(work)]() -> std::function<void()> {
+      return [self, then = work()] { then(); };
+    });
   }
 
   // ---- For the connection ----
@@ -105,7 +111,7 @@ class ChatStream final : public WebSocketHandler, public std::enable_shared_from
   void on_message(std::string_view text) override {
     StreamMessage message = parse_stream_message(text);
     if (auto* call = std::get_if<ChatCompletionCall>(&message.what)) {
-      start(std::move(message.id), std::move(*call));
+      start(std::move(message.id), std::move(*call), text.size());
     } else if (std::holds_alternative<CancelAnswer>(message.what)) {
       for (const auto& exchange : named(message.id)) exchange->abort(AbortReason::kCancelled);
     } else if (std::holds_alternative<AnswerNow>(message.what)) {
@@ -150,7 +156,7 @@ class ChatStream final : public WebSocketHandler, public std::enable_shared_from
     connection_->send(message);
   }
 
-  void start(std::string name, ChatCompletionCall call) {
+  void start(std::string name, ChatCompletionCall call, size_t bytes) {
     if (running_.contains(name)) {
       return refuse("", error_response(400, "the id " + name + " is that of a request that still runs", "id"));
     }
@@ -168,12 +174,13 @@ class ChatStream final : public WebSocketHandler, public std::enable_shared_from
     running_.emplace(name, exchange);
     if (access.refusal) return exchange->respond(std::move(*access.refusal));
     if (connection_->ending()) return exchange->respond(error_response(503, "the server is shutting down"));
-    answer(exchange, std::move(call));
+    answer(exchange, std::move(call), bytes);
   }
 
-  void answer(const std::shared_ptr<StreamExchange>& exchange, ChatCompletionCall call) {
+  void answer(const std::shared_ptr<StreamExchange>& exchange, ChatCompletionCall call, size_t bytes) {
     try {
-      answer_chat(state_, exchange->request(), exchange, std::move(call), make_message_framing(exchange->name()));
+      answer_chat(state_, exchange->request(), exchange, std::move(call), make_message_framing(exchange->name()),
+                  {.bytes = bytes});
     } catch (const Error& error) {
       exchange->respond(error_response(http_status(error.code), error.what(), error.param));
     } catch (const std::exception& error) {

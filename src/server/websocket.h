@@ -40,6 +40,7 @@ class WebSocketConnection {
   virtual void answered(const HttpRequest& request, int status, uint64_t bytes, double seconds) = 0;
 
   virtual void post(std::function<void()> work) = 0;
+  virtual void compute(std::function<std::function<void()>()> work) = 0;  // as Exchange has it
 };
 
 // What becomes of the messages. Called on the connection's strand.

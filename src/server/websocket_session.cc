@@ -129,6 +129,10 @@ class Session final : public WebSocketSession,
     asio::post(socket_.get_executor(), [self = shared_from_this(), work = std::move(work)] { work(); });
   }
 
+  void compute(std::function<std::function<void()>()> work) override {
+    setting_.context->run_computation(std::move(work), socket_.get_executor(), shared_from_this());
+  }
+
  private:
   asio::awaitable<bool> shake_hands() {
     const auto began = Clock::now();
@@ -152,8 +156,11 @@ class Session final : public WebSocketSession,
   // True when the peer has been told by a frame why this ends.
   asio::awaitable<bool> read() {
     for (;;) {
+      // Into a buffer of a size of our own: Beast's guess of one fails an assertion when its close has meanwhile read a
+      // message's rest.
       auto [error, size] = co_await socket_.async_read_some(
-          message_, kReadAtOnce, asio::bind_cancellation_slot(give_up_reading_.slot(), kAwait));
+          message_.prepare(kReadAtOnce), asio::bind_cancellation_slot(give_up_reading_.slot(), kAwait));
+      message_.commit(size);
       if (error) co_return error.category() == error_code(websocket::error::closed).category();
       if (close_reason_) {
         message_.clear();

@@ -4,6 +4,7 @@
 #include <soci/soci.h>
 #include <soci/sqlite3/soci-sqlite3.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,6 +42,13 @@ std::string connect_string(const std::filesystem::path& file) {
       "the database cannot lie in {}: a path with \"=\" may hold no space and no quotation mark; choose another "
       "--data-dir",
       file.parent_path().string());
+}
+
+// SQLite says so only where it wrote to the database itself, not where it could not make the files beside it.
+bool is_disk_full(const std::filesystem::path& file) {
+  struct statvfs disk {};
+  constexpr uint64_t kNeeded = 64 << 10;  // for the write-ahead log's index
+  return ::statvfs(file.c_str(), &disk) == 0 && uint64_t{disk.f_bavail} * disk.f_frsize < kNeeded;
 }
 
 // Readers and a writer side by side. Changing to it needs the file alone for a moment, which SQLite does not wait for
@@ -97,6 +105,10 @@ void throw_sqlite_error(const soci::soci_error& error, const std::filesystem::pa
     case SQLITE_CANTOPEN:
       throw_error(ErrorCode::kIo, "cannot open the database {}: {}", name, detail);
     case SQLITE_IOERR:
+      if (is_disk_full(file)) {
+        throw_error(ErrorCode::kIo, "the disk is full: the database {} cannot be opened; make room, then try again",
+                    name);
+      }
       throw_error(ErrorCode::kIo, "the disk failed at the database {}: {}", name, detail);
     case SQLITE_CONSTRAINT:
       throw_error(ErrorCode::kInvalidArgument, "this contradicts what the database has: {}", detail);
