@@ -78,6 +78,8 @@ void Search::add(std::string name, const fs::path& path, bool is_file) {
 void Search::add_file(const fs::path& path) {
   static const std::regex kFollower(R"(.*-(?!00001)\d{5}-of-\d{5})");
   if (!has_extension(path, ".gguf") || path.filename().string().starts_with("mmproj")) return;
+  std::error_code ignored;
+  if (fs::is_other(path, ignored)) return;  // a pipe would be waited for
   if (std::regex_match(path.stem().string(), kFollower)) return;
   add(stem_of(path.filename()), path, true);
 }

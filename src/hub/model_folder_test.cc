@@ -1,6 +1,7 @@
 #include "hub/model_folder.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -31,6 +32,7 @@ TEST_F(ModelFolderTest, FilesAndFoldersAreModels) {
                            "mmproj-x.gguf", "readme.md", ".hidden.gguf", "qwen/config.json", "qwen/model.safetensors",
                            "org/repo/deep.gguf", "a/b/c/too-deep.gguf", "notes/text.txt", ".locks/small.gguf"})
     touch(path);
+  ASSERT_EQ(::mkfifo((directory_.path() / "pipe.gguf").c_str(), 0600), 0);
   EXPECT_EQ(names(), (std::vector<std::string>{"BIG.Q8_0", "deep", "qwen", "small", "split"}));
   EXPECT_EQ(models_in(directory_.path())[4].path, directory_.path() / "split-00001-of-00002.gguf");
 }
