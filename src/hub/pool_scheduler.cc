@@ -11,8 +11,10 @@ namespace carronade {
 
 namespace {
 
+// Compared in milliseconds: most of them cannot be written in the clock's nanoseconds.
 PoolTime after(PoolTime time, std::chrono::milliseconds duration) {
-  return duration == kForever || PoolTime::max() - time <= duration ? PoolTime::max() : time + duration;
+  const auto left = std::chrono::floor<std::chrono::milliseconds>(PoolTime::max() - std::max(time, PoolTime{}));
+  return duration >= left ? PoolTime::max() : time + duration;
 }
 
 }  // namespace

@@ -331,6 +331,23 @@ TEST(PoolScheduler, ARequestSaysHowLongItsModelStays) {
   EXPECT_EQ(pool.decide(), "unload A");
 }
 
+TEST(PoolScheduler, ALongStayIsNotAShortOne) {
+  PoolScript pool({kHalf}, 0);
+  pool.preload('A', 50);
+  // The clock counts nanoseconds, of which 64 bits hold 9.2e9 seconds.
+  for (const std::chrono::milliseconds keep :
+       {std::chrono::milliseconds(seconds(4'000'000'000)), std::chrono::milliseconds(seconds(9'223'000'000)),
+        std::chrono::milliseconds(seconds(9'223'372'036)), std::chrono::milliseconds(seconds(9'223'372'037)),
+        std::chrono::milliseconds(seconds(10'000'000'000)), std::chrono::milliseconds(seconds(1'000'000'000'000)),
+        kForever - std::chrono::milliseconds(1), kForever}) {
+    ASSERT_TRUE(pool.hold('A')) << keep.count();
+    pool.release('A', PoolUse::kForeground, keep);
+    EXPECT_GT(pool.next_in().value_or(4e9), 3.9e9) << keep.count();
+    pool.pass(1e6);
+    EXPECT_EQ(pool.decide(), "") << keep.count();
+  }
+}
+
 TEST(PoolScheduler, BackgroundLoadsNothing) {
   PoolScript pool({kHalf, kHalf}, 100);
   pool.wait('A', PoolUse::kBackground);

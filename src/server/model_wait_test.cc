@@ -246,6 +246,12 @@ TEST_F(ModelWaitTest, KeepAliveIsTheRequests) {
   while (state_->report()->models[0].unloads == 0) std::this_thread::yield();
   EXPECT_EQ(text_of(ask(post(body("one", R"(,"keep_alive":"10m")")))), "One");
   EXPECT_EQ(loading_["one"], 2);
+  for (const char* longest : {"10000000000", R"("2562048h")", "-1"}) {
+    EXPECT_EQ(text_of(ask(post(body("one", std::string(",\"keep_alive\":") + longest)))), "One");
+    while (state_->report()->models[0].status.users > 0) std::this_thread::yield();
+    EXPECT_EQ(state_->report()->models[0].status.keep_until, PoolTime::max()) << longest;
+  }
+  EXPECT_EQ(loading_["one"], 2);
   for (const char* wrong : {R"("soon")", "true", "[]"}) {
     const std::string answer = ask(post(body("one", std::string(",\"keep_alive\":") + wrong)));
     EXPECT_EQ(status_of(answer), 400);
