@@ -194,9 +194,16 @@ def test_a_model_that_breaks_is_an_error_each_time_and_no_more(folder):
     with Served(folder, *LENGTH) as running, client_of(running) as client:
         target = (folder / "second.gguf").resolve()
         (folder / "second.gguf").unlink()
-        for _ in range(2):
-            with pytest.raises(openai.APIStatusError, match="second.gguf"):
+        for broken in (None, b"GGUF nonsense"):
+            if broken:
+                (folder / "second.gguf").write_bytes(broken)
+            mark = running.mark()
+            with pytest.raises(openai.InternalServerError, match="the model second cannot be loaded") as refused:
                 answer(client, "second")
+            assert refused.value.status_code == 500 and refused.value.param is None
+            assert "gguf" not in refused.value.response.text
+            running.wait_for("second: not loaded: .*second.gguf", mark)
+        (folder / "second.gguf").unlink()
         answer(client, "first")
         (folder / "second.gguf").symlink_to(target)
         answer(client, "second")
