@@ -150,7 +150,9 @@ void ModelPool::State::perform(PoolAction action, const std::shared_ptr<State>& 
     const auto& [request, wait] = node.mapped();
     if (refusal->load_failed && !wait.wants_cause)
       refusal->error = without_cause(slots[request.model].model.name, refusal->error);
-    calls.push_back([wait = std::move(node.mapped().wait), error = std::move(refusal->error)] { wait.done(error); });
+    calls.push_back([wait = std::move(node.mapped().wait), error = std::move(refusal->error)]() mutable {
+      wait.done(std::move(error));
+    });
   } else if (const auto* notice = std::get_if<Notice>(&action)) {
     const auto found = waiting.find(notice->ticket);
     if (found != waiting.end() && found->second.wait.notice) calls.push_back(found->second.wait.notice);
