@@ -13,7 +13,8 @@ namespace carronade {
 
 namespace {
 
-constexpr double kMostSeconds = 1e12;  // past it a sum of milliseconds and a clock's time would overflow
+// 127 years. A clock's time in nanoseconds, which 64 bits hold 292 years of, and this do not overflow for a century.
+constexpr double kMostSeconds = 4e9;
 
 constexpr std::array<std::pair<std::string_view, double>, 4> kUnits = {
     {{"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}}};

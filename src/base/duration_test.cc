@@ -26,6 +26,21 @@ TEST(Duration, IsReadAsGoWritesIt) {
   EXPECT_EQ(duration_of_seconds(-1), kForever);
 }
 
+TEST(Duration, HasABorderPastWhichItIsForEver) {
+  for (const char* text : {"4000000000", "4000000000s", "1111111h", "66666666m", "4000000000000ms"}) {
+    const auto duration = parse_duration(text);
+    ASSERT_TRUE(duration && *duration < kForever) << text;
+    EXPECT_GT(duration_cast<std::chrono::nanoseconds>(*duration).count(), 0) << text;
+    EXPECT_GT((std::chrono::system_clock::now() + *duration).time_since_epoch().count(), 0) << text;
+  }
+  for (const char* text : {"4000000001", "1111112h", "2562047h", "2562048h", "10000000000", "100000000h",
+                           "999999999999", "9223372036854775807", "99999999999999999999ms"})
+    EXPECT_EQ(parse_duration(text), kForever) << text;
+  EXPECT_EQ(duration_of_seconds(4e9), milliseconds(4'000'000'000'000));
+  EXPECT_EQ(duration_of_seconds(1e10), kForever);
+  EXPECT_EQ(duration_of_seconds(1e300), kForever);
+}
+
 TEST(Duration, IsWrittenShort) {
   for (const char* text : {"5m", "1h30m", "1.5s", "0s", "24h"}) EXPECT_EQ(duration_text(*parse_duration(text)), text);
   EXPECT_EQ(duration_text(kForever), "for ever");

@@ -132,17 +132,15 @@ std::vector<ModelChoice::Found> ModelChoice::find_all(const Hub& hub, const std:
     found.options = common_;
     found.options.model = model.typed;
     if (!model.name.empty() && found.options.served_name.empty()) found.options.served_name = model.name;
-    if (several_) std::erase_if(found.options.load.adapters, [](const AdapterSource&) { return true; });
-    found.model = find_or_fetch(hub, found.options, stop, pull_progress);
-    if (model.of_folder && !found.model.local.entry) found.model.local.entry = hub.catalogue().find(model.name);
-    if (several_) {
-      try {
-        found.claim = memory_claim(*Checkpoint::open(found.model.local.path), found.options.load.engine);
-      } catch (const Error& error) {
-        if (!model.of_folder) throw;
-        spdlog::warn("{} is not served: {}", model.name, error.what());
-        continue;
-      }
+    if (several_) found.options.load.adapters.clear();
+    try {
+      found.model = find_or_fetch(hub, found.options, stop, pull_progress);
+      if (model.of_folder && !found.model.local.entry) found.model.local.entry = hub.catalogue().find(model.name);
+      if (several_) found.claim = memory_claim(*Checkpoint::open(found.model.local.path), found.options.load.engine);
+    } catch (const Error& error) {
+      if (!model.of_folder || !several_ || error.code == ErrorCode::kCancelled) throw;
+      spdlog::warn("{} is not served: {}", model.name, error.what());
+      continue;
     }
     if (!names.insert(found.model.served_name).second)
       throw_error(ErrorCode::kInvalidArgument, "two models are called {}", found.model.served_name);

@@ -59,7 +59,6 @@ class ModelChoice {
   struct Found;
 
   void add_folder(const std::filesystem::path& folder);
-  void add_adapters();
   std::vector<Found> find_all(const Hub& hub, const std::stop_token& stop, ProgressSink& pull_progress) const;
   void share_out(std::vector<Found>& found, PoolLimits& limits) const;
 

@@ -22,6 +22,13 @@ void return_memory() {
 #endif
 }
 
+// For clients, whom the server's files do not concern. What the system refused may be there later.
+Error without_cause(const std::string& name, const Error& cause) {
+  const bool may_pass = cause.code == ErrorCode::kUnavailable || cause.code == ErrorCode::kIo;
+  return {may_pass ? ErrorCode::kUnavailable : ErrorCode::kInternal,
+          "the model " + name + " cannot be loaded; the server's log says why"};
+}
+
 }  // namespace
 
 struct ModelPool::State {
@@ -36,6 +43,7 @@ struct ModelPool::State {
     bool load;
     uint64_t memory = 0;
     std::string why{};
+    std::stop_token stop{};
   };
 
   State(std::vector<PoolModel> models, const PoolLimits& limits, std::vector<MemoryShare> shares,
@@ -67,7 +75,7 @@ struct ModelPool::State {
   std::map<PoolTicket, Waiting> waiting;
   PoolTicket last_ticket = 0;
   std::deque<Job> jobs;
-  std::stop_source stop_loading;  // of the load that runs
+  std::stop_source stop_loading;  // of the load that runs; asked without the mutex, for it calls back
   bool changed = false, closed = false, ended = false;
 };
 
@@ -123,28 +131,41 @@ void ModelPool::State::decide_until_closed(const std::shared_ptr<State>& self) {
   loader_wake.notify_one();
 }
 
+// Calls what belongs to others later, without the mutex. A ticket that nobody waits with is let go of.
 void ModelPool::State::perform(PoolAction action, const std::shared_ptr<State>& self,
                                std::vector<std::function<void()>>& calls) {
   if (const auto* grant = std::get_if<Grant>(&action)) {
     auto node = waiting.extract(grant->ticket);
-    calls.push_back([wait = std::move(node.mapped().wait), model = in_hand(node.mapped().request, self)]() mutable {
+    if (!node) {
+      scheduler.release(grant->request, PoolClock::now());
+      changed = true;
+      return;
+    }
+    calls.push_back([wait = std::move(node.mapped().wait), model = in_hand(grant->request, self)]() mutable {
       wait.done(std::move(model));
     });
   } else if (auto* refusal = std::get_if<Refusal>(&action)) {
     auto node = waiting.extract(refusal->ticket);
-    calls.push_back([wait = std::move(node.mapped().wait), error = std::move(refusal->error)] { wait.done(error); });
+    if (!node) return;
+    const auto& [request, wait] = node.mapped();
+    if (refusal->load_failed && !wait.wants_cause)
+      refusal->error = without_cause(slots[request.model].model.name, refusal->error);
+    calls.push_back([wait = std::move(node.mapped().wait), error = std::move(refusal->error)]() mutable {
+      wait.done(std::move(error));
+    });
   } else if (const auto* notice = std::get_if<Notice>(&action)) {
-    if (const auto& call = waiting.at(notice->ticket).wait.notice) calls.push_back(call);
+    const auto found = waiting.find(notice->ticket);
+    if (found != waiting.end() && found->second.wait.notice) calls.push_back(found->second.wait.notice);
   } else if (const auto* load = std::get_if<Load>(&action)) {
     stop_loading = std::stop_source();
-    jobs.push_back({load->model, true, load->memory});
+    jobs.push_back({load->model, true, load->memory, {}, stop_loading.get_token()});
     loader_wake.notify_one();
   } else if (std::holds_alternative<StopLoading>(action)) {
-    stop_loading.request_stop();
+    calls.push_back([stop = stop_loading]() mutable { stop.request_stop(); });
   } else if (const auto* end = std::get_if<EndBackground>(&action)) {
     slots[end->model].loaded->end_background();
   } else if (auto* unload = std::get_if<Unload>(&action)) {
-    jobs.push_back({unload->model, false, 0, std::move(unload->why)});
+    jobs.push_back({unload->model, false, 0, std::move(unload->why), {}});
     loader_wake.notify_one();
   }
 }
@@ -166,13 +187,12 @@ void ModelPool::State::load_until_closed() {
 
 void ModelPool::State::load(std::unique_lock<std::mutex>& lock, const Job& job) {
   Slot& slot = slots[job.model];  // never moved
-  const std::stop_token stop = stop_loading.get_token();
   lock.unlock();
   const PoolTime begin = PoolClock::now();
   std::shared_ptr<PooledModel> model;
   std::optional<Error> error;
   try {
-    model = slot.model.load(job.memory, stop);
+    model = slot.model.load(job.memory, job.stop);
   } catch (const Error& failure) {
     error = failure;
   } catch (const std::bad_alloc&) {
@@ -261,12 +281,13 @@ PoolTicket ModelPool::wait(const PoolRequest& request, PoolWait wait) {
   return ticket;
 }
 
-void ModelPool::cancel(PoolTicket ticket) {
-  State::Waiting gone;  // what its functions hold goes after the lock
+PoolWait ModelPool::cancel(PoolTicket ticket) {
+  PoolWait gone;
   const std::lock_guard lock(state_->mutex);
-  if (auto node = state_->waiting.extract(ticket)) gone = std::move(node.mapped());
+  if (auto node = state_->waiting.extract(ticket)) gone = std::move(node.mapped().wait);
   state_->scheduler.cancel(ticket);
   state_->wake();
+  return gone;
 }
 
 PooledModelPtr ModelPool::hold_or_wait(const PoolRequest& request, const std::stop_token& stop) {
@@ -277,7 +298,7 @@ PooledModelPtr ModelPool::hold_or_wait(const PoolRequest& request, const std::st
   const auto give = [answer, answered](std::variant<PooledModelPtr, Error> given) {
     std::call_once(*answered, [&] { answer->set_value(std::move(given)); });
   };
-  const PoolTicket ticket = wait(request, {give, nullptr});
+  const PoolTicket ticket = wait(request, {give, nullptr, true});
   const std::stop_callback on_stop(stop, [&] {
     cancel(ticket);
     give(Error(ErrorCode::kCancelled, "stopped while a model was loading"));
@@ -310,12 +331,16 @@ PoolReport ModelPool::report() const {
 }
 
 void ModelPool::close() {
-  const std::lock_guard lock(state_->mutex);
-  if (state_->closed) return;
-  state_->closed = true;
-  state_->scheduler.close();
-  state_->stop_loading.request_stop();
-  state_->wake();
+  std::stop_source loading;
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (state_->closed) return;
+    state_->closed = true;
+    state_->scheduler.close();
+    loading = state_->stop_loading;
+    state_->wake();
+  }
+  loading.request_stop();
 }
 
 }  // namespace carronade

@@ -42,6 +42,9 @@ struct PoolModel {
 struct PoolWait {
   std::function<void(std::variant<PooledModelPtr, Error>)> done;  // exactly once, unless it is cancelled before
   std::function<void()> notice;                                   // at most once: it takes long
+  // Why a load failed, with the server's files; otherwise only that it did: kUnavailable where the system had no memory
+  // or would not read, kInternal for the rest. The log has the cause.
+  bool wants_cause = false;
 };
 
 // What became of a model so far, for those who watch.
@@ -73,9 +76,10 @@ class ModelPool {
   // Loads it if need be. Throws Error: kInvalidArgument when it can never fit, kUnavailable when too many wait or the
   // pool is closed; then nothing is called.
   PoolTicket wait(const PoolRequest& request, PoolWait wait);
-  // Whoever waits no longer wants it. A call of `done` or `notice` may be on its way already.
-  void cancel(PoolTicket ticket);
-  // Both in one, for those who may block. A stop throws Error{kCancelled}.
+  // Whoever waits no longer wants it. A call of `done` or `notice` may be on its way already. Gives back what was to be
+  // called, to be let go of where no lock is held.
+  PoolWait cancel(PoolTicket ticket);
+  // Both in one, for those who may block; they hear why a load failed. A stop throws Error{kCancelled}.
   PooledModelPtr hold_or_wait(const PoolRequest& request, const std::stop_token& stop = {});
 
   // What is loaded, looked at without counting as use: to be let go of soon. By model, nullptr where it is not there.

@@ -23,6 +23,7 @@ struct Script {
   std::set<std::string> told_to_end;
   std::set<std::string> threads;  // that made or destroyed a model
   std::optional<Error> failure;
+  std::function<void()> on_stop;  // of a load: called back by whoever stops it
 
   void note_thread() {
     char name[16] = {};
@@ -91,7 +92,10 @@ class ModelPoolTest : public testing::Test {
     std::unique_lock lock(script.mutex);
     ++script.loading;
     script.changed.notify_all();
-    const std::stop_callback woken(stop, [&script] { script.changed.notify_all(); });
+    const std::stop_callback woken(stop, [&script] {
+      script.changed.notify_all();
+      if (script.on_stop) script.on_stop();
+    });
     // Polled as well: the stop may come between the look and the sleep.
     while (script.hold_loads && !stop.stop_requested()) script.changed.wait_for(lock, std::chrono::milliseconds(5));
     --script.loading;
@@ -110,6 +114,18 @@ class ModelPoolTest : public testing::Test {
         {[promise](std::variant<PooledModelPtr, Error> answer) { promise->set_value(std::move(answer)); }, {}});
     if (ticket) *ticket = made;
     return future;
+  }
+  // Keeps the thread "models" in a notice until the result goes; loads are to be held up, and notices to come at once.
+  std::shared_ptr<void> hold_decider(size_t model) {
+    auto end = std::make_shared<std::promise<void>>();
+    auto begun = std::make_shared<std::promise<void>>();
+    pool_->wait({model}, {[](const std::variant<PooledModelPtr, Error>&) {},
+                          [begun, ended = end->get_future().share()] {
+                            begun->set_value();
+                            ended.wait();
+                          }});
+    begun->get_future().wait();
+    return {end.get(), [end](void*) { end->set_value(); }};
   }
   static PooledModelPtr model_of(std::future<std::variant<PooledModelPtr, Error>>& future) {
     auto answer = future.get();
@@ -161,8 +177,8 @@ TEST_F(ModelPoolTest, RequestsShareALoadAndItsFailure) {
   auto first = wait(0), second = wait(0);
   script_->wait_until([&] { return script_->loading == 1; });
   script_->let_loads_through();
-  EXPECT_EQ(error_of(first), "broken");
-  EXPECT_EQ(error_of(second), "broken");
+  for (auto* one : {&first, &second})
+    EXPECT_EQ(error_of(*one), "the model A cannot be loaded; the server's log says why");
   {
     const std::lock_guard lock(script_->mutex);
     script_->failure.reset();
@@ -185,6 +201,84 @@ TEST_F(ModelPoolTest, WhoeverLeavesIsNotCalled) {
   script_->let_loads_through();
   EXPECT_NE(model_of(other), nullptr);
   EXPECT_FALSE(alive("A"));
+}
+
+TEST_F(ModelPoolTest, AFailuresCauseIsForWhoRunsTheServer) {
+  make({50});
+  const auto answer_to = [&](ErrorCode code) {
+    {
+      const std::lock_guard lock(script_->mutex);
+      script_->failure = Error(code, "/srv/a.gguf: refused", "/srv/a.gguf");
+    }
+    auto waiting = wait(0);
+    return std::get<Error>(waiting.get());
+  };
+  for (const ErrorCode code : {ErrorCode::kNotFound, ErrorCode::kCorruptFile, ErrorCode::kUnsupported})
+    EXPECT_EQ(answer_to(code).code, ErrorCode::kInternal);
+  for (const ErrorCode code : {ErrorCode::kUnavailable, ErrorCode::kIo})
+    EXPECT_EQ(answer_to(code).code, ErrorCode::kUnavailable);
+  const Error answer = answer_to(ErrorCode::kNotFound);
+  EXPECT_EQ(std::string(answer.what()).find("/srv"), std::string::npos);
+  EXPECT_EQ(answer.param, "");
+  try {
+    pool_->hold_or_wait({0});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kNotFound);
+    EXPECT_STREQ(error.what(), "/srv/a.gguf: refused");
+  }
+}
+
+TEST_F(ModelPoolTest, WhoeverLeavesBetweenAFailureAndItsRefusalIsNotCalled) {
+  PoolLimits limits;
+  limits.notice_after = std::chrono::milliseconds(0);
+  make({50}, limits);
+  script_->hold_loads = true;
+  script_->failure = Error(ErrorCode::kCorruptFile, "broken");
+  std::shared_ptr<void> held = hold_decider(0);
+  PoolTicket ticket = 0;
+  auto gone = wait(0, PoolUse::kForeground, &ticket);
+  auto stays = wait(0);
+  script_->let_loads_through();
+  while (pool_->report().models[0].failures == 0) std::this_thread::yield();
+  pool_->cancel(ticket);
+  held.reset();
+  EXPECT_NE(error_of(stays).find("cannot be loaded"), std::string::npos);
+  EXPECT_THROW(gone.get(), std::future_error) << "its promise went with it";
+}
+
+TEST_F(ModelPoolTest, WhoeverLeavesBetweenTheEndAndItsRefusalIsNotCalled) {
+  PoolLimits limits;
+  limits.notice_after = std::chrono::milliseconds(0);
+  make({50}, limits);
+  script_->hold_loads = true;
+  std::shared_ptr<void> held = hold_decider(0);
+  PoolTicket ticket = 0;
+  auto gone = wait(0, PoolUse::kForeground, &ticket);
+  auto stays = wait(0);
+  pool_->close();
+  pool_->cancel(ticket);
+  held.reset();
+  EXPECT_EQ(error_of(stays), "the server is shutting down");
+  EXPECT_THROW(gone.get(), std::future_error);
+  pool_.reset();
+}
+
+TEST_F(ModelPoolTest, WhateverAStopCallsMayAskThePool) {
+  make({80, 80});
+  script_->hold_loads = true;
+  std::atomic<int> asked = 0;
+  script_->on_stop = [&] { asked += pool_->report().models.size() == 2 ? 1 : 0; };
+  PoolTicket ticket = 0;
+  auto gone = wait(0, PoolUse::kForeground, &ticket);
+  script_->wait_until([&] { return script_->loading == 1; });
+  pool_->cancel(ticket);
+  auto other = wait(1);  // stops the load of A
+  while (asked == 0 || pool_->report().models[1].status.state != ModelState::kLoading) std::this_thread::yield();
+  script_->wait_until([&] { return script_->loading == 1; });  // that of B
+  pool_->close();
+  EXPECT_EQ(error_of(other), "the server is shutting down");
+  while (asked == 1) std::this_thread::yield();
 }
 
 TEST_F(ModelPoolTest, BackgroundMakesNoLoadWait) {
@@ -267,7 +361,33 @@ TEST_F(ModelPoolTest, AGlanceKeepsWhatItSees) {
   EXPECT_NE(model_of(other), nullptr);
 }
 
-// For the thread sanitizer, and for what only happens when much happens.
+// For the thread sanitizer, and for what only happens when much happens: this and the next.
+TEST_F(ModelPoolTest, ManyLeaveWhileLoadsFail) {
+  make({60, 60});
+  script_->failure = Error(ErrorCode::kCancelled, "broken");  // of which the log says nothing
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (uint32_t i = 0; i < 500; ++i) {
+        PoolTicket ticket = 0;
+        auto answer = wait((t + i) % 2, PoolUse::kForeground, &ticket);
+        for (uint32_t pause = (t + i * 7) % 13; pause > 0; --pause) std::this_thread::yield();
+        pool_->cancel(ticket);
+        try {
+          EXPECT_TRUE(std::holds_alternative<Error>(answer.get()));
+        } catch (const std::future_error&) {  // cancelled in time
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  {
+    const std::lock_guard lock(script_->mutex);
+    script_->failure.reset();
+  }
+  EXPECT_NE(pool_->hold_or_wait({0}), nullptr);
+}
+
 TEST_F(ModelPoolTest, ManyThreadsAtOnce) {
   PoolLimits limits;
   limits.keep_alive = std::chrono::milliseconds(1);

@@ -11,8 +11,10 @@ namespace carronade {
 
 namespace {
 
+// Compared in milliseconds: most of them cannot be written in the clock's nanoseconds.
 PoolTime after(PoolTime time, std::chrono::milliseconds duration) {
-  return duration == kForever || PoolTime::max() - time <= duration ? PoolTime::max() : time + duration;
+  const auto left = std::chrono::floor<std::chrono::milliseconds>(PoolTime::max() - std::max(time, PoolTime{}));
+  return duration >= left ? PoolTime::max() : time + duration;
 }
 
 }  // namespace
@@ -67,7 +69,9 @@ void PoolScheduler::wait(PoolTicket ticket, const PoolRequest& request, PoolTime
 }
 
 void PoolScheduler::cancel(PoolTicket ticket) {
-  std::erase_if(waiting_, [&](const Waiting& one) { return one.ticket == ticket; });
+  const auto is_it = [&](const auto& one) { return one.ticket == ticket; };
+  std::erase_if(waiting_, is_it);
+  std::erase_if(refusals_, is_it);
 }
 
 void PoolScheduler::release(const PoolRequest& request, PoolTime now) {
@@ -100,7 +104,7 @@ void PoolScheduler::failed(size_t index, const Error& error) {
   model.bytes = 0;
   if (was_stopped) return;  // who came meanwhile has it loaded anew
   std::erase_if(waiting_, [&](const Waiting& one) {
-    if (one.request.model == index) refusals_.emplace_back(Refusal{one.ticket, error});
+    if (one.request.model == index) refusals_.push_back({one.ticket, error, true});
     return one.request.model == index;
   });
 }
@@ -113,7 +117,7 @@ void PoolScheduler::unloaded(size_t index) {
 }
 
 void PoolScheduler::refuse_all(const Error& error) {
-  for (const Waiting& one : waiting_) refusals_.emplace_back(Refusal{one.ticket, error});
+  for (const Waiting& one : waiting_) refusals_.push_back({one.ticket, error});
   waiting_.clear();
 }
 
@@ -129,7 +133,8 @@ void PoolScheduler::close() {
 // --------------------------------------------------------------------------------------------------------------------------
 
 std::vector<PoolAction> PoolScheduler::decide(PoolTime now) {
-  std::vector<PoolAction> actions = std::exchange(refusals_, {});
+  std::vector<PoolAction> actions;
+  for (Refusal& refusal : std::exchange(refusals_, {})) actions.emplace_back(std::move(refusal));
   grant(now, actions);
   refuse(now, actions);
   expire(now);
@@ -143,7 +148,7 @@ void PoolScheduler::grant(PoolTime now, std::vector<PoolAction>& actions) {
     Model& model = models_[one.request.model];
     if (!may_take(model)) return false;
     take(model, one.request, now);
-    actions.emplace_back(Grant{one.ticket});
+    actions.emplace_back(Grant{one.ticket, one.request});
     return true;
   });
 }

@@ -46,10 +46,12 @@ enum class ModelState : uint8_t { kUnloaded, kLoading, kLoaded, kUnloading };
 // What is to be done. Every ticket gets exactly one Grant or Refusal unless it is cancelled before.
 struct Grant {  // counts as a hold
   PoolTicket ticket;
+  PoolRequest request;  // to be released, should the one who waited be gone
 };
 struct Refusal {
   PoolTicket ticket;
   Error error;
+  bool load_failed = false;  // then the error is the load's
 };
 struct Notice {
   PoolTicket ticket;
@@ -160,7 +162,7 @@ class PoolScheduler {
   std::vector<Model> models_;
   PoolLimits limits_;
   std::deque<Waiting> waiting_;
-  std::vector<PoolAction> refusals_;  // not yet said
+  std::vector<Refusal> refusals_;  // not yet said
   bool closed_ = false;
 };
 

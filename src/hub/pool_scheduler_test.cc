@@ -40,6 +40,7 @@ class PoolScript {
     scheduler_->release(request(model, use, keep), now_);
   }
   void loaded(char model, uint64_t bytes) { scheduler_->loaded(static_cast<size_t>(model - 'A'), bytes, now_); }
+  void cancel(PoolTicket ticket) { scheduler_->cancel(ticket); }
   void failed(char model) {
     scheduler_->failed(static_cast<size_t>(model - 'A'), Error(ErrorCode::kCorruptFile, "broken"));
   }
@@ -266,6 +267,22 @@ TEST(PoolScheduler, AFailureIsToldToAllAndTriedAgain) {
   EXPECT_EQ(pool.decide(), "grant 3, load A 50");
 }
 
+TEST(PoolScheduler, WhoeverLeavesIsNotRefused) {
+  PoolScript pool({kHalf, kHalf}, 100);
+  const PoolTicket first = pool.wait('A'), second = pool.wait('A');
+  EXPECT_EQ(pool.decide(), "load A 50");
+  pool.failed('A');
+  pool.cancel(first);  // before its refusal was said
+  EXPECT_EQ(pool.decide(), fmt::format("refuse {}", second));
+  const PoolTicket third = pool.wait('A'), fourth = pool.wait('B');
+  EXPECT_EQ(pool.decide(), "load A 50");
+  pool.scheduler().close();
+  pool.cancel(fourth);
+  EXPECT_EQ(pool.decide(), fmt::format("refuse {}", third));
+  pool.failed('A');
+  EXPECT_TRUE(pool.scheduler().empty());
+}
+
 TEST(PoolScheduler, ALoadThatNobodyWantsGivesWay) {
   PoolScript pool({kHalf, kHalf}, 50);
   const PoolTicket first = pool.wait('A');
@@ -329,6 +346,23 @@ TEST(PoolScheduler, ARequestSaysHowLongItsModelStays) {
   ASSERT_TRUE(pool.hold('A'));
   pool.release('A', PoolUse::kForeground, seconds(0));
   EXPECT_EQ(pool.decide(), "unload A");
+}
+
+TEST(PoolScheduler, ALongStayIsNotAShortOne) {
+  PoolScript pool({kHalf}, 0);
+  pool.preload('A', 50);
+  // The clock counts nanoseconds, of which 64 bits hold 9.2e9 seconds.
+  for (const std::chrono::milliseconds keep :
+       {std::chrono::milliseconds(seconds(4'000'000'000)), std::chrono::milliseconds(seconds(9'223'000'000)),
+        std::chrono::milliseconds(seconds(9'223'372'036)), std::chrono::milliseconds(seconds(9'223'372'037)),
+        std::chrono::milliseconds(seconds(10'000'000'000)), std::chrono::milliseconds(seconds(1'000'000'000'000)),
+        kForever - std::chrono::milliseconds(1), kForever}) {
+    ASSERT_TRUE(pool.hold('A')) << keep.count();
+    pool.release('A', PoolUse::kForeground, keep);
+    EXPECT_GT(pool.next_in().value_or(4e9), 3.9e9) << keep.count();
+    pool.pass(1e6);
+    EXPECT_EQ(pool.decide(), "") << keep.count();
+  }
 }
 
 TEST(PoolScheduler, BackgroundLoadsNothing) {
@@ -442,6 +476,7 @@ TEST(PoolScheduler, KeepsItsPromisesWhateverHappens) {
       for (PoolAction& action : scheduler.decide(now)) {
         if (const auto* grant = std::get_if<Grant>(&action)) {
           ASSERT_EQ(waiting.count(grant->ticket), 1u);
+          ASSERT_EQ(waiting[grant->ticket].model, grant->request.model);
           ASSERT_TRUE(loaded[waiting[grant->ticket].model]);
           held.push_back({waiting[grant->ticket]});
           waiting.erase(grant->ticket);
@@ -496,9 +531,10 @@ TEST(PoolScheduler, KeepsItsPromisesWhateverHappens) {
           if (!held.empty()) release_one(draw(static_cast<uint32_t>(held.size())));
           break;
         case 3:
-          if (!waiting.empty() && draw(4) == 0) {
-            scheduler.cancel(waiting.begin()->first);
-            waiting.erase(waiting.begin());
+          if (!waiting.empty() && draw(3) == 0) {
+            const auto leaver = std::next(waiting.begin(), draw(static_cast<uint32_t>(waiting.size())));
+            scheduler.cancel(leaver->first);
+            waiting.erase(leaver);
           }
           break;
         default:
@@ -507,7 +543,7 @@ TEST(PoolScheduler, KeepsItsPromisesWhateverHappens) {
       for (size_t i = held.size(); i-- > 0;) {
         if (held[i].told && draw(2) == 0) release_one(i);
       }
-      decide();
+      if (draw(3) > 0) decide();  // otherwise more happens before
       if (HasFatalFailure()) FAIL() << "seed " << seed << ", step " << step;
     }
     // No more arrivals: in the end everyone has been answered.

@@ -129,10 +129,11 @@ TEST_F(ModelWaitTest, TokensNeedTheModelToo) {
 TEST_F(ModelWaitTest, AFailedLoadIsAnErrorAndTriedAgain) {
   generators_["two"]->allow(99);
   start();
-  failure_ = "the file is broken";
+  failure_ = "/srv/two.gguf is broken";
   const std::string answer = ask(post(body("two")));
   EXPECT_EQ(status_of(answer), 500);
-  EXPECT_EQ(body_of(answer)["error"]["message"], "the file is broken");
+  EXPECT_EQ(body_of(answer)["error"]["message"], "the model two cannot be loaded; the server's log says why");
+  EXPECT_TRUE(body_of(answer)["error"]["param"].is_null());
   failure_ = "";
   EXPECT_EQ(text_of(ask(post(body("two")))), "Two");
 }
@@ -166,7 +167,7 @@ TEST_F(ModelWaitTest, AFailureAfterThatIsAnErrorInTheStream) {
   ASSERT_TRUE(client.read_until("text/event-stream"));
   may_load(true);
   ASSERT_TRUE(client.read_until("\r\n0\r\n\r\n"));
-  EXPECT_NE(client.received().find("data: {\"error\":{\"message\":\"the file is broken\""), std::string::npos)
+  EXPECT_NE(client.received().find("data: {\"error\":{\"message\":\"the model two cannot be loaded"), std::string::npos)
       << client.received();
 }
 
@@ -245,6 +246,12 @@ TEST_F(ModelWaitTest, KeepAliveIsTheRequests) {
   EXPECT_EQ(text_of(ask(post(body("one", R"(,"keep_alive":0)")))), "One");
   while (state_->report()->models[0].unloads == 0) std::this_thread::yield();
   EXPECT_EQ(text_of(ask(post(body("one", R"(,"keep_alive":"10m")")))), "One");
+  EXPECT_EQ(loading_["one"], 2);
+  for (const char* longest : {"10000000000", R"("2562048h")", "-1"}) {
+    EXPECT_EQ(text_of(ask(post(body("one", std::string(",\"keep_alive\":") + longest)))), "One");
+    while (state_->report()->models[0].status.users > 0) std::this_thread::yield();
+    EXPECT_EQ(state_->report()->models[0].status.keep_until, PoolTime::max()) << longest;
+  }
   EXPECT_EQ(loading_["one"], 2);
   for (const char* wrong : {R"("soon")", "true", "[]"}) {
     const std::string answer = ask(post(body("one", std::string(",\"keep_alive\":") + wrong)));

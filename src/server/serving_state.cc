@@ -158,12 +158,9 @@ PoolTicket ServingState::wait(const ModelWanted& wanted, std::function<void(Mode
 }
 
 void ServingState::cancel(PoolTicket ticket) const {
-  std::shared_ptr<ModelPool> pool;
-  {
-    std::lock_guard lock(mutex_);
-    pool = pool_;
-  }
-  if (pool) pool->cancel(ticket);
+  PoolWait gone;  // what it holds goes after the lock; the pool itself is kept nowhere else, since its end takes long
+  std::lock_guard lock(mutex_);
+  if (pool_) gone = pool_->cancel(ticket);
 }
 
 }  // namespace carronade

@@ -164,6 +164,8 @@ def folder(tmp_path) -> pathlib.Path:
     for name in ("first", "second"):
         (tmp_path / f"{name}.gguf").symlink_to(json.loads(shown)["path"])
     (tmp_path / "broken.gguf").write_bytes(b"GGUF nonsense")
+    (tmp_path / "nowhere.gguf").symlink_to("/nowhere/model.gguf")
+    (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "readme.txt").write_text("models")
     return tmp_path
 
@@ -171,6 +173,7 @@ def folder(tmp_path) -> pathlib.Path:
 def test_a_folder_is_served_side_by_side(folder):
     with Served(folder, *LENGTH, "--keep-alive", "1h") as running, client_of(running) as client:
         running.wait_for("broken is not served: .*broken.gguf")
+        running.wait_for("nowhere is not served: .*nowhere.gguf")
         assert states(running) == {"first": "loaded", "second": "unloaded"}
         assert answer(client, "first") == answer(client, "second")
         assert states(running) == {"first": "loaded", "second": "loaded"}, "there is memory for both"
@@ -191,9 +194,16 @@ def test_a_model_that_breaks_is_an_error_each_time_and_no_more(folder):
     with Served(folder, *LENGTH) as running, client_of(running) as client:
         target = (folder / "second.gguf").resolve()
         (folder / "second.gguf").unlink()
-        for _ in range(2):
-            with pytest.raises(openai.APIStatusError, match="second.gguf"):
+        for broken in (None, b"GGUF nonsense"):
+            if broken:
+                (folder / "second.gguf").write_bytes(broken)
+            mark = running.mark()
+            with pytest.raises(openai.InternalServerError, match="the model second cannot be loaded") as refused:
                 answer(client, "second")
+            assert refused.value.status_code == 500 and refused.value.param is None
+            assert "gguf" not in refused.value.response.text
+            running.wait_for("second: not loaded: .*second.gguf", mark)
+        (folder / "second.gguf").unlink()
         answer(client, "first")
         (folder / "second.gguf").symlink_to(target)
         answer(client, "second")
