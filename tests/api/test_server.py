@@ -25,7 +25,8 @@ def raw(port: int, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
         try:
             connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
+            if b"Connection: close" not in data:  # who is gone by half is gone: a body that takes long to read is then left
+                connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # it may refuse before it has read everything
         answer = b""
@@ -104,8 +105,8 @@ def test_hostile_bytes_are_refused_and_forgotten(server):
         head + b"Content-Length: 99999999999\r\n\r\n": b"413",
         head + b"Content-Length: -1\r\n\r\n": b"400",
         head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n": b"400",
-        head + b"Content-Length: %d\r\n\r\n" % len(garbage) + garbage: b"400",
-        head + b"Content-Length: 200000\r\n\r\n" + b"[" * 200_000: b"400",
+        head + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(garbage) + garbage: b"400",
+        head + b"Connection: close\r\nContent-Length: 200000\r\n\r\n" + b"[" * 200_000: b"400",
     }
     for data, code in cases.items():
         answer = raw(server.port, data)
