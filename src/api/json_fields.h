@@ -14,9 +14,8 @@ namespace carronade {
 
 using Json = nlohmann::ordered_json;
 
-// Throws Error{kInvalidArgument} for what is not JSON, is not an object, or is nested more than `max_depth` deep, or has
-// objects with thousands of fields.
-// `what` is what messages call it: a flag, or a request's body.
+// Throws Error{kInvalidArgument} for what is not JSON, is not an object, or is nested more than `max_depth` deep, or
+// has objects with thousands of fields. `what` is what messages call it: a flag, or a request's body.
 Json parse_json_object(std::string_view text, std::string_view what = "the body", int max_depth = 100);
 
 // One object's fields, read by name. `path` comes before a field's name in errors ("messages[2]."). A null counts as

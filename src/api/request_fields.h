@@ -41,8 +41,8 @@ struct ReplyOptions {
   bool tokens_as_ids = false;     // "token_id:17" in place of a token's text
   bool background = false;        // done when nobody else waits, with models that are loaded
   std::optional<std::chrono::milliseconds> keep_alive = std::nullopt;  // that the model stays loaded afterwards
-  bool token_ids = false;         // ids of the prompt's and the answer's tokens beside the text
-  std::string request_id;         // the answer's id, where no header names one; or empty
+  bool token_ids = false;  // ids of the prompt's and the answer's tokens beside the text
+  std::string request_id;  // the answer's id, where no header names one; or empty
 };
 ReplyOptions read_reply_options(const JsonFields& fields);
 

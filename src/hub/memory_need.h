@@ -11,8 +11,8 @@
 namespace carronade {
 
 struct MemoryNeed {
-  uint64_t weights = 0;       // bytes, as held while it runs
-  uint64_t per_step = 0;      // of those, what one token's step reads: not an embedding table that nothing multiplies by
+  uint64_t weights = 0;   // bytes, as held while it runs
+  uint64_t per_step = 0;  // of those, what one token's step reads: not an embedding table that nothing multiplies by
   uint64_t kv_per_token = 0;  // bytes of keys and values; 0: not known
   uint64_t of_conversations(uint64_t count, uint64_t tokens) const { return count * tokens * kv_per_token; }
 };
