@@ -165,7 +165,8 @@ Json operation_json(const Operation& operation) {
   Json replies = Json::object();
   Json ok = {{"description", "OK"}};
   if (!operation.reply.empty()) ok["content"] = {{std::string(operation.reply), Json::object()}};
-  if (!operation.request.empty() && is_openai) ok["content"]["text/event-stream"] = {{"schema", {{"type", "string"}}}};
+  // OpenAPI 3.1 has no words for what an event stream holds.
+  if (!operation.request.empty() && is_openai) ok["content"]["text/event-stream"] = Json::object();
   if (operation.path == kStreamPath) {
     replies["101"] = {{"description", "a WebSocket from here on"}};
   } else {

@@ -74,7 +74,8 @@ constexpr Honoured kCommon[] = {
     {"allowed_token_ids", "no other token comes, not even an end that is not among them",
      R"({"type":"array","minItems":1,"items":{"type":"integer","minimum":0}})"},
     {"cache_salt", "share cached prefixes only with requests that say the same", R"({"type":"string","minLength":1})"},
-    {"priority", "0, or above: as service_tier flex", R"({"type":"integer","minimum":0})"},
+    {"priority", "0, or above: only when nobody else waits; unlike flex it waits for its model, too",
+     R"({"type":"integer","minimum":0})"},
     {"request_id", "the answer's id, where no X-Request-Id header names one: letters, digits and . _ : -",
      R"({"type":"string","pattern":"^[A-Za-z0-9._:-]{1,128}$"})"},
 };

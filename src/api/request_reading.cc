@@ -136,13 +136,12 @@ std::vector<std::string> read_texts(const JsonFields& fields, const char* name, 
   return result;
 }
 
-// OpenAI's "flex" is what we call background: slower, and sometimes not to be had. vLLM counts priorities downwards.
-bool wants_background(const JsonFields& fields) {
-  const bool low = fields.integer("priority", 0).value_or(0) > 0;
+// OpenAI's "flex": slower, and sometimes not to be had.
+bool is_flex(const JsonFields& fields) {
   const auto tier = fields.string("service_tier");
-  if (!tier || *tier == "flex") return low || tier.has_value();
+  if (!tier || *tier == "flex") return tier.has_value();
   for (const char* other : {"auto", "default", "priority", "scale"}) {
-    if (*tier == other) return low;
+    if (*tier == other) return false;
   }
   fields.fail("service_tier", "must be auto, default, flex, priority or scale, not \"" + *tier + "\"");
 }
@@ -165,7 +164,9 @@ GenerationOptions read_generation_options(const JsonFields& fields) {
     if (salt->empty()) fields.fail("cache_salt", "must not be empty");
     options.cache_salt = *salt;
   }
-  options.background = wants_background(fields);
+  // vLLM counts priorities downwards. Who gives one still wants an answer: only flex goes without where a model is not
+  // loaded, or must go.
+  options.background = fields.integer("priority", 0).value_or(0) > 0 || is_flex(fields);
   return options;
 }
 
@@ -182,7 +183,7 @@ std::optional<std::chrono::milliseconds> read_keep_alive(const JsonFields& field
 ReplyOptions read_reply_options(const JsonFields& fields) {
   ReplyOptions reply;
   reply.keep_alive = read_keep_alive(fields);
-  reply.background = wants_background(fields);
+  reply.background = is_flex(fields);
   reply.model = fields.string("model").value_or("");
   reply.n = static_cast<int>(fields.integer("n", 1, kMostAnswers).value_or(1));
   const auto best_of = fields.integer("best_of", 1);
