@@ -143,7 +143,7 @@ std::string tokens_of(const ChatModel& model, const TokenizeCall& call) {
 
 void tokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
               const std::shared_ptr<Exchange>& exchange) {
-  read_body(request, exchange, parse_tokenize, [state, exchange](const HttpRequest& from, TokenizeCall call) {
+  read_body(request, exchange, parse_tokenize, [state, exchange](const HttpRequest& from, const TokenizeCall& call) {
     with_model(state, exchange, {.name = call.model}, {.bytes = from.body.size()},
                [exchange, call](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
                  return [exchange, body = tokens_of(*model, call)] { exchange->respond(json_response(200, body)); };
@@ -165,12 +165,13 @@ std::string text_of(const ChatModel& model, const DetokenizeCall& call) {
 
 void detokenize(const std::shared_ptr<ServingState>& state, const HttpRequest& request,
                 const std::shared_ptr<Exchange>& exchange) {
-  read_body(request, exchange, parse_detokenize, [state, exchange](const HttpRequest& from, DetokenizeCall call) {
-    with_model(state, exchange, {.name = call.model}, {.bytes = from.body.size()},
-               [exchange, call](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
-                 return [exchange, body = text_of(*model, call)] { exchange->respond(json_response(200, body)); };
-               });
-  });
+  read_body(
+      request, exchange, parse_detokenize, [state, exchange](const HttpRequest& from, const DetokenizeCall& call) {
+        with_model(state, exchange, {.name = call.model}, {.bytes = from.body.size()},
+                   [exchange, call](const std::shared_ptr<const ChatModel>& model) -> std::function<void()> {
+                     return [exchange, body = text_of(*model, call)] { exchange->respond(json_response(200, body)); };
+                   });
+      });
 }
 
 void health(const ServingState& state, Exchange& exchange) {
