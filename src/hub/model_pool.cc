@@ -102,7 +102,6 @@ PooledModelPtr ModelPool::State::in_hand(const PoolRequest& request, const std::
 }
 
 // ---- The thread "models": decides
-// ------------------------------------------------------------------------------------------------
 
 void ModelPool::State::decide_until_closed(const std::shared_ptr<State>& self) {
   std::unique_lock lock(mutex);
@@ -171,7 +170,6 @@ void ModelPool::State::perform(PoolAction action, const std::shared_ptr<State>& 
 }
 
 // ---- The thread "model-loader": loads and unloads, one at a time
-// -----------------------------------------------------------------
 
 void ModelPool::State::load_until_closed() {
   std::unique_lock lock(mutex);
@@ -238,7 +236,6 @@ void ModelPool::State::unload(std::unique_lock<std::mutex>& lock, const Job& job
 }
 
 // ---- The face
-// ----------------------------------------------------------------------------------------------------------------------------
 
 ModelPool::ModelPool(std::vector<PoolModel> models, PoolLimits limits) {
   std::vector<MemoryShare> shares;

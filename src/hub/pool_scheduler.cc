@@ -29,7 +29,6 @@ PoolScheduler::PoolScheduler(std::vector<MemoryShare> models, PoolLimits limits,
 }
 
 // ---- What happened
-// -----------------------------------------------------------------------------------------------------------------------
 
 bool PoolScheduler::hold(const PoolRequest& request, PoolTime now) {
   Model& model = models_.at(request.model);
@@ -130,7 +129,6 @@ void PoolScheduler::close() {
 }
 
 // ---- What to do
-// --------------------------------------------------------------------------------------------------------------------------
 
 std::vector<PoolAction> PoolScheduler::decide(PoolTime now) {
   std::vector<PoolAction> actions;
@@ -253,7 +251,6 @@ void PoolScheduler::let_go(std::vector<PoolAction>& actions) {
 }
 
 // ---- Looking
-// -----------------------------------------------------------------------------------------------------------------------------
 
 bool PoolScheduler::waits_for(size_t model, bool foreground_only) const {
   return std::ranges::any_of(waiting_, [&](const Waiting& one) {

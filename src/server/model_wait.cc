@@ -10,7 +10,8 @@ namespace carronade {
 
 namespace {
 
-// One request that waits. Lives on the exchange's strand, kept by the pool until it is answered.
+// One request that waits for its model, its tokens or both. Lives on the exchange's strand, kept by the pool or by the
+// computation until it is answered; the thread that computes touches `prepare_` alone.
 class ModelWait : public std::enable_shared_from_this<ModelWait> {
  public:
   ModelWait(std::shared_ptr<ServingState> state, std::shared_ptr<Exchange> exchange, WaitingReply reply,

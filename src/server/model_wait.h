@@ -10,7 +10,7 @@
 
 namespace carronade {
 
-// How the reply looks, should it have to begin before the model is there.
+// The request's size, and how the reply looks, should it have to begin before the model is there.
 struct WaitingReply {
   size_t bytes = 0;     // of the request
   bool stream = false;  // a long wait begins the stream, whose comments keep the client's connection alive
