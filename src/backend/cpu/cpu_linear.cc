@@ -141,9 +141,7 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
         activate(gate_row, up_row, width);
         if (wants_floats_) std::copy_n(gate_row, width, result.row(first + c) + group * kStepColumns);
         if (wants_int8_) {
-          QuantizedRows part = result.quantized().row(first + c);
-          part = {part.q + 32 * group, part.scale + group, part.sum + group, part.half_sum + 2 * group, part.k};
-          kernels_.quantize_row(gate_row, width, part);
+          kernels_.quantize_row(gate_row, width, result.quantized().at(first + c, group));
         }
       }
     }

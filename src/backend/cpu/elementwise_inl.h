@@ -140,7 +140,7 @@ void gelu_row(float* x, int64_t n) {
   if (i < n) store_some(x + i, gelu(load_some(x + i, n - i)), n - i);
 }
 
-CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, float* sum, int16_t* half_sum) {
+CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, float* sum, int16_t* pair_sum) {
   constexpr int kParts = 32 / V::kLanes;
   V::F largest = V::zero(), poison = V::zero();
   for (int part = 0; part < kParts; ++part) {
@@ -154,23 +154,26 @@ CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, fl
   for (int part = 0; part < kParts; ++part) {
     V::store_s8(q + part * V::kLanes, V::round(V::mul(V::load_float(x + part * V::kLanes), inverse)));
   }
-  int half[2] = {0, 0};
-  for (int i = 0; i < 16; ++i) half[0] += q[i];
-  for (int i = 16; i < 32; ++i) half[1] += q[i];
+  int pairs[4] = {0, 0, 0, 0};
+  for (int h = 0; h < 2; ++h) {
+    for (int i = 16 * h; i < 16 * (h + 1); i += 4) {
+      pairs[2 * h] += q[i] + q[i + 1];
+      pairs[2 * h + 1] += q[i + 2] + q[i + 3];
+    }
+  }
   *scale = (something ? limit / 127.0f : 0.0f) + sum_lanes(poison);
-  *sum = *scale * static_cast<float>(half[0] + half[1]);
-  half_sum[0] = static_cast<int16_t>(half[0]);
-  half_sum[1] = static_cast<int16_t>(half[1]);
+  *sum = *scale * static_cast<float>(pairs[0] + pairs[1] + pairs[2] + pairs[3]);
+  for (int i = 0; i < 4; ++i) pair_sum[i] = static_cast<int16_t>(pairs[i]);
 }
 
 void quantize_row(const float* x, int64_t n, const QuantizedRows& row) {
   int64_t g = 0;
   for (; 32 * (g + 1) <= n; ++g)
-    quantize_group(x + 32 * g, row.q + 32 * g, row.scale + g, row.sum + g, row.half_sum + 2 * g);
+    quantize_group(x + 32 * g, row.q + 32 * g, row.scale + g, row.sum + g, row.pair_sum + 4 * g);
   if (32 * g < n) {
     float last[32] = {};
     for (int64_t i = 32 * g; i < n; ++i) last[i - 32 * g] = x[i];
-    quantize_group(last, row.q + 32 * g, row.scale + g, row.sum + g, row.half_sum + 2 * g);
+    quantize_group(last, row.q + 32 * g, row.scale + g, row.sum + g, row.pair_sum + 4 * g);
   }
 }
 

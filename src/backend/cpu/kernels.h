@@ -16,19 +16,26 @@ namespace carronade::cpu {
 // 32 columns of 8960 int8 values (394 KB with their scales) still fit an L2 of 512 KB.
 inline constexpr int kTileColumns = 32;
 
-// Activations rounded to int8, one scale for every 32 (a group). Row r lies at q + r * k, scale + r * (k / 32) and so
-// on. k is the row's extent rounded up to whole groups; the filling is zero.
-//   x ≈ scale * q, |q| ≤ 127    sum: scale * Σ q of a group    half_sum: Σ q of each half of a group, [k / 16]
+// Activations rounded to int8, one scale for every 32 (a group). Row r lies at q + r * stride, scale + r * (stride /
+// 32) and so on. k is the row's extent rounded up to whole groups; the filling is zero.
+//   x ≈ scale * q, |q| ≤ 127
+//   sum        scale * Σ q of a group, [k / 32]
+//   pair_sum   of each half h of a group Σ q over its columns 4i, 4i+1, then over 4i+2, 4i+3, [k / 8]: as a multiply of
+//              pairs of bytes sums them
 struct QuantizedRows {
   int8_t* q;
   float* scale;
   float* sum;
-  int16_t* half_sum;
+  int16_t* pair_sum;
   int64_t k;
+  int64_t stride;
 
-  QuantizedRows row(int64_t r) const {
-    return {q + r * k, scale + r * (k / 32), sum + r * (k / 32), half_sum + r * (k / 16), k};
+  // From row r and group g on.
+  QuantizedRows at(int64_t r, int64_t g) const {
+    const int64_t group = r * (stride / 32) + g;
+    return {q + 32 * group, scale + group, sum + group, pair_sum + 4 * group, k, stride};
   }
+  QuantizedRows row(int64_t r) const { return at(r, 0); }
 };
 
 // y[c][r] = Σ_k panel[r][k] * a[c][k], for c < n ≤ kTileColumns. panel: k columns in the kernel's layout; y: [n][16],

@@ -3,11 +3,13 @@
 // on purpose: code made for one ISA must not be linked into another's.
 //
 // For every layout a Reader says how step j of the current chunk is unpacked:
-//   w(i, v)   tile i (0…7: columns 4i…4i+3 of each row), vector v of the panel's 16 rows, as unsigned bytes (signed for
-//   kByte) ws(j, v)  the scale of the step's sum, as float lanes             wm(j, v)  what the sum of activations is
-//   multiplied by (kHasMin)
-// and the traits' dots<Reader, C>() makes exact integer sums of it. Then y += a_scale * (ws * dot) and y += wm * a_sum,
-// step by step.
+//   w<i>(j, v)           tile i (0…7: columns 4i…4i+3 of each row), vector v of the panel's 16 rows, as unsigned bytes
+//                        that stand kOffset above the values (kByte: as signed bytes)
+//   ws(j, v)             the scale of the step's sum, as float lanes
+//   wm(j, v)             what the sum of activations is multiplied by (kHasMin)
+//   half_scale<h>(j, v)  the whole-number scale of each half, in the form that the traits' half_scale() gives (kSix)
+// and the traits' dots<C>() makes exact integer sums of it, with kOffset taken off. Then y += a_scale * (ws * dot) and
+// y += wm * a_sum, step by step.
 
 template <int I>
 CARRONADE_INLINE V::I read_nibbles(const std::byte* tiles, int v) {
@@ -38,16 +40,20 @@ CARRONADE_INLINE V::I read_two(const std::byte* tiles, int v) {
     return V::bits_and(V::template shift_right<2 * (I % 4) - 4>(bits), V::set_bytes(48));
 }
 
-// Asks for the chunk after next while many columns are worked through: by then the hardware's own prefetcher has given
-// up.
-CARRONADE_INLINE void prefetch(const std::byte* p, int bytes) {
-  for (int at = 0; at < bytes; at += 64) __builtin_prefetch(p + at);
+// Asks for a step's worth of bytes that will be read some steps on. Panels lie one after another, so this holds over
+// their ends. In small portions: more at once than a core has line fill buffers would hold up everything behind it.
+constexpr int kAhead = 8192;
+template <int kStepBytes>
+CARRONADE_INLINE void prefetch_step(const std::byte* panel, int64_t step) {
+  const std::byte* p = panel + kAhead + step * kStepBytes;
+  unroll<(kStepBytes + 63) / 64>([&](auto line) CARRONADE_LAMBDA_INLINE { __builtin_prefetch(p + 64 * line.value); });
 }
 
 template <bool kFifth>
 struct ReadQ45K {
   static constexpr Range kRange = kFifth ? Range::kFive : Range::kNibble;
   static constexpr bool kHasMin = true, kTwoScales = false;
+  static constexpr int kOffset = 0, kStepBytes = (kFifth ? kQ5KChunkBytes : kQ4KChunkBytes) / kChunkSteps;
   const std::byte* chunk;
   V::F d[V::kVectors], dmin[V::kVectors];
 
@@ -58,10 +64,6 @@ struct ReadQ45K {
       d[v] = V::load_half(chunk + 2 * V::kLanes * v);
       dmin[v] = V::negate(V::load_half(chunk + 32 + 2 * V::kLanes * v));
     }
-  }
-  CARRONADE_INLINE void prefetch_ahead() const {
-    constexpr int kBytes = kFifth ? kQ5KChunkBytes : kQ4KChunkBytes;
-    prefetch(chunk + 2 * kBytes, kBytes);
   }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
@@ -82,6 +84,7 @@ struct ReadQ45K {
 struct ReadQ6K {
   static constexpr Range kRange = Range::kSix;
   static constexpr bool kHasMin = false, kTwoScales = false;
+  static constexpr int kOffset = 32, kStepBytes = kQ6KChunkBytes / kChunkSteps;
   const std::byte* chunk;
   V::F d[V::kVectors];
 
@@ -90,42 +93,41 @@ struct ReadQ6K {
     chunk = panel + c * kQ6KChunkBytes;
     for (int v = 0; v < V::kVectors; ++v) d[v] = V::load_half(chunk + kQ6KHalf + 2 * V::kLanes * v);
   }
-  CARRONADE_INLINE void prefetch_ahead() const { prefetch(chunk + 2 * kQ6KChunkBytes, kQ6KChunkBytes); }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     return V::bits_or(read_nibbles<I>(chunk + kQ6KNibbles + 256 * j, v), read_two<I>(chunk + kQ6KTwo + 128 * j, v));
   }
-  CARRONADE_INLINE const std::byte* scales(int j) const { return chunk + 32 * j; }
+  template <int H>
+  CARRONADE_INLINE V::I half_scale(int j, int v) const {
+    return V::half_scale(chunk + 32 * j + 16 * H + V::kLanes * v);
+  }
   CARRONADE_INLINE V::F ws(int, int v) const { return d[v]; }
-  CARRONADE_INLINE V::F wm(int, int) const { return V::zero(); }
 };
 
-// Plane layouts. kOffset: what the unsigned values stand above the true ones.
 template <Layout kLayout>
 struct ReadPlanes {
-  static constexpr bool kHasPlaneMin = kLayout == Layout::kQ4_1 || kLayout == Layout::kQ5_1;
   static constexpr bool kFifth = kLayout == Layout::kQ5_0 || kLayout == Layout::kQ5_1;
   static constexpr bool kIsByte = kLayout == Layout::kQ8_0 || kLayout == Layout::kS8;
   static constexpr Range kRange = kIsByte ? Range::kByte : kFifth ? Range::kFive : Range::kNibble;
-  static constexpr bool kHasMin = !kIsByte, kTwoScales = false;
+  static constexpr bool kHasMin = kLayout == Layout::kQ4_1 || kLayout == Layout::kQ5_1, kTwoScales = false;
   static constexpr int kOffset = kLayout == Layout::kQ4_0 ? 8 : kLayout == Layout::kQ5_0 ? 16 : 0;
-  static constexpr int kQBytes = kIsByte ? 512 : 256;
+  static constexpr int kQBytes = kIsByte ? 512 : 256, kScaleBytes = kLayout == Layout::kS8 ? 64 : 32;
+  static constexpr int kStepBytes = kQBytes + kScaleBytes * (kHasMin ? 2 : 1) + (kFifth ? 64 : 0);
   const std::byte *d, *m, *fifth, *q;
 
   CARRONADE_INLINE ReadPlanes(const std::byte* panel, int64_t steps) : d(panel) {
-    const size_t scales = (static_cast<size_t>(steps) * (kLayout == Layout::kS8 ? 64 : 32) + 63) / 64 * 64;
+    const size_t scales = (static_cast<size_t>(steps) * kScaleBytes + 63) / 64 * 64;
     m = d + scales;
-    fifth = m + (kHasPlaneMin ? scales : 0);
+    fifth = m + (kHasMin ? scales : 0);
     q = fifth + (kFifth ? static_cast<size_t>(steps) * 64 : 0);
     d_ = d, m_ = m, fifth_ = fifth, q_ = q;
   }
   CARRONADE_INLINE void seek(const std::byte*, int64_t c) {
-    d = d_ + c * kChunkSteps * (kLayout == Layout::kS8 ? 64 : 32);
+    d = d_ + c * kChunkSteps * kScaleBytes;
     m = m_ + c * kChunkSteps * 32;
     fifth = fifth_ + c * kChunkSteps * 64;
     q = q_ + c * kChunkSteps * kQBytes;
   }
-  CARRONADE_INLINE void prefetch_ahead() const { prefetch(q + 2 * kChunkSteps * kQBytes, kChunkSteps * kQBytes); }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     if constexpr (kIsByte) {
@@ -144,12 +146,7 @@ struct ReadPlanes {
     else
       return V::load_half(d + 32 * j + 2 * V::kLanes * v);
   }
-  CARRONADE_INLINE V::F wm(int j, int v) const {
-    if constexpr (kHasPlaneMin)
-      return V::load_half(m + 32 * j + 2 * V::kLanes * v);
-    else
-      return V::mul(ws(j, v), V::set(-static_cast<float>(kOffset)));
-  }
+  CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_half(m + 32 * j + 2 * V::kLanes * v); }
 
  private:
   const std::byte *d_, *m_, *fifth_, *q_;
@@ -158,6 +155,7 @@ struct ReadPlanes {
 struct ReadU8 {
   static constexpr Range kRange = Range::kNibble;  // Q2_K's values are below 4
   static constexpr bool kHasMin = true, kTwoScales = true;
+  static constexpr int kOffset = 0, kStepBytes = 768;
   const std::byte *d, *m, *q;
 
   CARRONADE_INLINE ReadU8(const std::byte* panel, int64_t steps)
@@ -167,7 +165,6 @@ struct ReadU8 {
     m = m_ + c * kChunkSteps * 128;
     q = q_ + c * kChunkSteps * 512;
   }
-  CARRONADE_INLINE void prefetch_ahead() const { prefetch(q + 2 * kChunkSteps * 512, kChunkSteps * 512); }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     return V::load(q + 512 * j + 64 * I + V::kBytes * v);
@@ -184,21 +181,25 @@ struct ReadU8 {
 // A chunk unpacked once for many columns: what the layout's own reader would give, byte for byte.
 struct alignas(64) UnpackedChunk {
   std::byte bytes[kChunkSteps][8][64];
-  std::byte scales[kChunkSteps][32];  // kSix: two signed bytes a row
+  std::byte half_scales[kChunkSteps][2][64];  // kSix
   float ws[2 * kChunkSteps][16], wm[2 * kChunkSteps][16];
 };
 
-template <Range kValues, bool kMin, bool kTwo>
+template <Range kValues, bool kMin, bool kTwo, int kAbove>
 struct ReadUnpacked {
   static constexpr Range kRange = kValues;
   static constexpr bool kHasMin = kMin, kTwoScales = kTwo;
+  static constexpr int kOffset = kAbove;
   const UnpackedChunk& chunk;
 
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     return V::load(chunk.bytes[j][I] + V::kBytes * v);
   }
-  CARRONADE_INLINE const std::byte* scales(int j) const { return chunk.scales[j]; }
+  template <int H>
+  CARRONADE_INLINE V::I half_scale(int j, int v) const {
+    return V::load(chunk.half_scales[j][H] + V::kBytes * v);
+  }
   CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_float(chunk.ws[j] + V::kLanes * v); }
   CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_float(chunk.wm[j] + V::kLanes * v); }
 };
@@ -211,7 +212,10 @@ CARRONADE_INLINE void unpack_chunk(const Reader& reader, int steps, UnpackedChun
         V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
     });
     if constexpr (Reader::kRange == Range::kSix) {
-      for (int b = 0; b < 32; ++b) chunk.scales[j][b] = reader.scales(j)[b];
+      for (int v = 0; v < V::kVectors; ++v) {
+        V::store(chunk.half_scales[j][0] + V::kBytes * v, reader.template half_scale<0>(j, v));
+        V::store(chunk.half_scales[j][1] + V::kBytes * v, reader.template half_scale<1>(j, v));
+      }
     }
   }
   for (int j = 0; j < (Reader::kTwoScales ? 2 : 1) * steps; ++j) {
@@ -228,19 +232,19 @@ struct ColumnPointers {
   const int8_t* q[C];
   const float* scale[C];
   const float* sum[C];
-  const int16_t* half_sum[C];
+  const int16_t* pair_sum[C];
 };
 
 template <int C>
 CARRONADE_INLINE ColumnPointers<C> columns_at(const QuantizedRows& a, int column, int64_t chunk) {
   ColumnPointers<C> p;
-  const int64_t groups = a.k / kStepColumns;
+  const int64_t groups = a.stride / kStepColumns;
   for (int c = 0; c < C; ++c) {
     const int64_t row = column + c, group = row * groups + chunk * kChunkSteps;
     p.q[c] = a.q + group * kStepColumns;
     p.scale[c] = a.scale + group;
     p.sum[c] = a.sum + group;
-    p.half_sum[c] = a.half_sum + 2 * group;
+    p.pair_sum[c] = a.pair_sum + 4 * group;
   }
   return p;
 }
@@ -256,7 +260,8 @@ CARRONADE_INLINE void add_step(const Reader& reader, int j, const ColumnPointers
         const V::F ws = reader.ws(2 * j + h, v), wm = reader.wm(2 * j + h, v);
         for (int c = 0; c < C; ++c) {
           const V::F scale = V::set(a.scale[c][j]);
-          const V::F half_sum = V::mul(scale, V::set(static_cast<float>(a.half_sum[c][2 * j + h])));
+          const int16_t* pairs = a.pair_sum[c] + 4 * j + 2 * h;
+          const V::F half_sum = V::mul(scale, V::set(static_cast<float>(pairs[0] + pairs[1])));
           y[c][v] = V::fma(V::mul(V::to_float(dot[h][c][v]), ws), scale, y[c][v]);
           y[c][v] = V::fma(wm, half_sum, y[c][v]);
         }
@@ -276,7 +281,7 @@ CARRONADE_INLINE void add_step(const Reader& reader, int j, const ColumnPointers
   }
 }
 
-// Few columns: unpacked in registers, y kept there over all of K.
+// Few columns: unpacked in registers, y kept there over all of K. The first that pass by a panel fetch what follows it.
 template <int C, typename Reader>
 void matmul_direct(const std::byte* panel, const QuantizedRows& a, int column, float* y) {
   const int64_t steps = a.k / kStepColumns;
@@ -290,21 +295,28 @@ void matmul_direct(const std::byte* panel, const QuantizedRows& a, int column, f
     const ColumnPointers<C> p = columns_at<C>(a, column, chunk);
     const int64_t left = steps - chunk * kChunkSteps;
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
-    for (int j = 0; j < count; ++j) add_step<C>(reader, j, p, sum);
+    for (int j = 0; j < count; ++j) {
+      if (C >= V::kPrefetchColumns && column == 0) prefetch_step<Reader::kStepBytes>(panel, chunk * kChunkSteps + j);
+      add_step<C>(reader, j, p, sum);
+    }
   }
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
   }
 }
 
-template <int C, typename Reader>
-void add_chunk(const Reader& reader, int steps, const QuantizedRows& a, int column, int64_t chunk, float* y) {
+template <int C, int kStepBytes, typename Reader>
+void add_chunk(const std::byte* panel, const Reader& reader, int steps, const QuantizedRows& a, int column,
+               int64_t chunk, float* y) {
   const ColumnPointers<C> p = columns_at<C>(a, column, chunk);
   V::F sum[C][V::kVectors];
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) sum[c][v] = V::load_float(y + 16 * (column + c) + V::kLanes * v);
   }
-  for (int j = 0; j < steps; ++j) add_step<C>(reader, j, p, sum);
+  for (int j = 0; j < steps; ++j) {
+    if (column == 0) prefetch_step<kStepBytes>(panel, chunk * kChunkSteps + j);
+    add_step<C>(reader, j, p, sum);
+  }
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
   }
@@ -325,7 +337,7 @@ CARRONADE_INLINE void for_column_groups(int n, F&& f) {
 
 template <typename Reader>
 void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
-  if (n <= V::kDirectColumns) {
+  if (n <= V::direct_rows(Reader::kRange)) {
     for_column_groups<V::kDirectColumns>(
         n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
     return;
@@ -338,11 +350,11 @@ void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
     reader.seek(panel, chunk);
     const int64_t left = steps - chunk * kChunkSteps;
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
-    reader.prefetch_ahead();
     unpack_chunk(reader, count, unpacked);
-    const ReadUnpacked<Reader::kRange, Reader::kHasMin, Reader::kTwoScales> read{unpacked};
-    for_column_groups<V::kColumns>(
-        n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { add_chunk<c.value>(read, count, a, column, chunk, y); });
+    const ReadUnpacked<Reader::kRange, Reader::kHasMin, Reader::kTwoScales, Reader::kOffset> read{unpacked};
+    for_column_groups<V::kColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE {
+      add_chunk<c.value, Reader::kStepBytes>(panel, read, count, a, column, chunk, y);
+    });
   }
 }
 

@@ -80,13 +80,16 @@ TEST_P(IntegerMatmulTest, MatchesExactSums) {
 }
 
 TEST_P(IntegerMatmulTest, LargestMagnitudesDoNotOverflow) {
-  for (const float sign : {1.0f, -1.0f}) {
-    for (const int n : {1, 2, 4, 8})
-      check(16, 2560, n, Fill::kLargest, std::vector<float>(static_cast<size_t>(n) * 2560, sign * 127.0f));
+  std::vector<float> up(9 * 2560, 127.0f), down(9 * 2560, -127.0f), alternating(9 * 2560), by_pairs(9 * 2560);
+  for (size_t i = 0; i < alternating.size(); ++i) {
+    alternating[i] = i % 2 ? -127.0f : 127.0f;
+    by_pairs[i] = i / 2 % 2 ? -127.0f : 127.0f;
   }
-  std::vector<float> alternating(8 * 2560);
-  for (size_t i = 0; i < alternating.size(); ++i) alternating[i] = i % 2 ? -127.0f : 127.0f;
-  for (const int n : {1, 2, 4, 8}) check(16, 2560, n, Fill::kLargest, alternating);
+  for (const Fill fill : {Fill::kLargest, Fill::kSmallest}) {
+    for (const auto& x : {up, down, alternating, by_pairs}) {
+      for (const int n : {1, 2, 4, 9}) check(16, 2560, n, fill, {x.begin(), x.begin() + n * 2560});
+    }
+  }
 }
 
 // One rule: a row's result does not depend on the rows beside it.

@@ -23,7 +23,7 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
     x[static_cast<size_t>(n / 2)] = -37.5f;
     Quantized a(kernels(), x, 1, n);
     for (int64_t g = 0; g < a.k / 32; ++g) {
-      int halves[2] = {0, 0};
+      int pairs[4] = {0, 0, 0, 0};
       float largest = 0;
       for (int64_t i = 32 * g; i < 32 * g + 32; ++i) {
         const auto at = static_cast<size_t>(i);
@@ -32,13 +32,12 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
         ASSERT_LE(std::abs(a.q[at]), 127);
         ASSERT_NEAR(static_cast<float>(a.q[at]) * a.scale[static_cast<size_t>(g)], value,
                     0.501f * a.scale[static_cast<size_t>(g)]);
-        halves[i % 32 / 16] += a.q[at];
+        pairs[i % 32 / 16 * 2 + i % 4 / 2] += a.q[at];
       }
       ASSERT_FLOAT_EQ(a.scale[static_cast<size_t>(g)], largest / 127.0f);
-      ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g)], halves[0]);
-      ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g + 1)], halves[1]);
+      for (int64_t i = 0; i < 4; ++i) ASSERT_EQ(a.pair_sum[static_cast<size_t>(4 * g + i)], pairs[i]);
       ASSERT_EQ(a.sum[static_cast<size_t>(g)],
-                a.scale[static_cast<size_t>(g)] * static_cast<float>(halves[0] + halves[1]));
+                a.scale[static_cast<size_t>(g)] * static_cast<float>(pairs[0] + pairs[1] + pairs[2] + pairs[3]));
     }
   }
 }

@@ -1,6 +1,7 @@
 // What the tests of the CPU backend share. Only *_test.cc files include it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -32,10 +33,9 @@ inline const std::vector<DType>& all_dtypes() {
   return types;
 }
 
-enum class Fill {
-  kRandom,
-  kLargest
-};  // kLargest: every quant, scale and min bit set, so that sums are as large as they can be
+// kLargest: every quant, scale and min bit set, so that sums are as large as they can be. kSmallest: no quant bit set,
+// Q6_K's scales their largest, so that sums of values with an offset are.
+enum class Fill { kRandom, kLargest, kSmallest };
 
 // Rows of `dtype` with arbitrary bits in every quant and scale, but block factors (float16 d, m, dmin) that are finite
 // and of order 0.01.
@@ -57,7 +57,13 @@ inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t c
     return bytes;
   }
   for (std::byte& byte : bytes)
-    byte = fill == Fill::kLargest ? std::byte{0xff} : static_cast<std::byte>(random() & 255);
+    byte = fill == Fill::kLargest    ? std::byte{0xff}
+           : fill == Fill::kSmallest ? std::byte{0}
+                                     : static_cast<std::byte>(random() & 255);
+  if (fill == Fill::kSmallest && dtype == DType::kQ6_K) {
+    for (size_t block = 0; block < bytes.size(); block += 210)
+      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(block) + 192, 16, std::byte{0x80});
+  }
   if (fill == Fill::kLargest && dtype == DType::kQ8_0) {  // 0xff is only -1 there
     for (std::byte& byte : bytes) byte = std::byte{0x80};
   }
@@ -130,15 +136,15 @@ struct Quantized {
     q.resize(n);
     scale.resize(n / 32);
     sum.resize(n / 32);
-    half_sum.resize(n / 16);
+    pair_sum.resize(n / 8);
     for (int64_t r = 0; r < rows; ++r) kernels.quantize_row(x.data() + r * columns, columns, view().row(r));
   }
-  QuantizedRows view() { return {q.data(), scale.data(), sum.data(), half_sum.data(), k}; }
+  QuantizedRows view() { return {q.data(), scale.data(), sum.data(), pair_sum.data(), k, k}; }
 
   int64_t k;
   std::vector<int8_t> q;
   std::vector<float> scale, sum;
-  std::vector<int16_t> half_sum;
+  std::vector<int16_t> pair_sum;
 };
 
 inline std::string test_name(std::string text) {

@@ -3,16 +3,21 @@
 // vpmaddubsw adds two products of unsigned weights and signed activations into 16 bits, saturating at 32767. With |a| ≤
 // 127 a pair is at most 15 · 127 · 2 = 3810 for nibbles (eight fit: 30480), 31 · 127 · 2 = 7874 for five bits (four:
 // 31496), 63 · 127 · 2 = 16002 for six (two: 32004), so sums stay in 16 bits as long as they fit and are widened by
-// vpmaddwd: exact, whatever the values.
+// vpmaddwd: exact, whatever the values. With an offset taken off as pair sums, they fit again: 32 · 127 · 2 · 4 = 32512
+// for six bits, 16 · 127 · 2 · 8 = 32512 for five; that 16-bit sums overflow on their way there does no harm.
 struct V {
   using I = __m256i;
   using F = __m256;
   static constexpr int kVectors = 2;  // of a panel's rows
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
-  static constexpr int kColumns = 4;        // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
-  static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
-  static constexpr int kQueries = 6;        // that read keys and values together
+  static constexpr int kColumns = 4;          // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
+  static constexpr int kDirectColumns = 4;    // of a call whose weights are unpacked in registers
+  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
+  static constexpr int kQueries = 6;          // that read keys and values together
+
+  // Up to so many rows weights are unpacked in registers, in several passes; beyond, once into L1.
+  static constexpr int direct_rows(Range range) { return range == Range::kSix ? 4 : 8; }
 
   static CARRONADE_INLINE I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static CARRONADE_INLINE void store(void* p, I x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
@@ -108,22 +113,36 @@ struct V {
     });
   }
 
+  // kOffset times both halves' pair sums, as 16-bit lanes.
+  template <int kOffset>
+  static CARRONADE_INLINE I offset_of(const int16_t* pairs) {
+    constexpr int kShift = __builtin_ctz(kOffset);
+    return _mm256_slli_epi16(add16(set_pair(pairs), set_pair(pairs + 2)), kShift);
+  }
+  static CARRONADE_INLINE I set_pair(const int16_t* p) { return set_4(reinterpret_cast<const int8_t*>(p)); }
+
   template <int C, typename Reader, typename Columns>
   static CARRONADE_INLINE void dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][2]) {
-    if constexpr (Reader::kRange == Range::kNibble) {
+    if constexpr (Reader::kRange == Range::kSix) {
+      six_dots<C>(reader, j, a, dot);
+    } else if constexpr (Reader::kRange == Range::kByte) {
+      byte_dots<C>(reader, j, a, dot);
+    } else if constexpr (Reader::kOffset > 0) {
+      narrow_dots<C, 0, 8>(reader, j, a, dot);
+      for (int c = 0; c < C; ++c) {
+        const I offset = offset_of<Reader::kOffset>(a.pair_sum[c] + 4 * j);
+        for (int v = 0; v < 2; ++v) dot[c][v] = widen(_mm256_sub_epi16(dot[c][v], offset));
+      }
+    } else if constexpr (Reader::kRange == Range::kNibble) {
       narrow_dots<C, 0, 8>(reader, j, a, dot);
       for (int c = 0; c < C; ++c) dot[c][0] = widen(dot[c][0]), dot[c][1] = widen(dot[c][1]);
-    } else if constexpr (Reader::kRange == Range::kFive) {
+    } else {
       I high[C][2];
       narrow_dots<C, 0, 4>(reader, j, a, dot);
       for (int c = 0; c < C; ++c) dot[c][0] = widen(dot[c][0]), dot[c][1] = widen(dot[c][1]);
       narrow_dots<C, 4, 4>(reader, j, a, high);
       for (int c = 0; c < C; ++c)
         dot[c][0] = add32(dot[c][0], widen(high[c][0])), dot[c][1] = add32(dot[c][1], widen(high[c][1]));
-    } else if constexpr (Reader::kRange == Range::kSix) {
-      six_dots<C>(reader, j, a, dot);
-    } else {
-      byte_dots<C>(reader, j, a, dot);
     }
   }
 
@@ -137,31 +156,28 @@ struct V {
     }
   }
 
+  // Eight signed bytes as pairs of 16-bit words, for vpmaddwd.
+  static CARRONADE_INLINE I half_scale(const void* p) {
+    const I twice = _mm256_set_epi8(13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0, 13, 12, 13, 12, 9, 8, 9, 8, 5,
+                                    4, 5, 4, 1, 0, 1, 0);
+    return _mm256_shuffle_epi8(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))), twice);
+  }
+
   // Σ_h scale_h (Σ w a - 32 Σ a): vpmaddwd multiplies by the scales as it widens.
   template <int C, typename Reader, typename Columns>
   static CARRONADE_INLINE void six_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][2]) {
-    const I twice = _mm256_set_epi8(13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0, 13, 12, 13, 12, 9, 8, 9, 8, 5,
-                                    4, 5, 4, 1, 0, 1, 0);
-    I scale[2][2];
-    for (int h = 0; h < 2; ++h) {
-      for (int v = 0; v < 2; ++v) {
-        const void* p = reader.scales(j) + 16 * h + 8 * v;
-        scale[h][v] = _mm256_shuffle_epi8(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))), twice);
-      }
-    }
-    const I both0 = _mm256_blend_epi16(scale[0][0], scale[1][0], 0xaa),
-            both1 = _mm256_blend_epi16(scale[0][1], scale[1][1], 0xaa);
-    for (int c = 0; c < C; ++c) {
-      const I sums = set_4(reinterpret_cast<const int8_t*>(a.half_sum[c] + 2 * j));
-      dot[c][0] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(_mm256_madd_epi16(both0, sums), 5));
-      dot[c][1] = _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_slli_epi32(_mm256_madd_epi16(both1, sums), 5));
-    }
-    unroll<4>([&](auto quarter) CARRONADE_LAMBDA_INLINE {
-      I pairs[C][2];
-      narrow_dots<C, 2 * quarter.value, 2>(reader, j, a, pairs);
+    static_assert(Reader::kOffset == 32);
+    unroll<2>([&](auto half) CARRONADE_LAMBDA_INLINE {
+      constexpr int h = half.value;
+      I sum[C][2];
+      narrow_dots<C, 4 * h, 4>(reader, j, a, sum);
+      const I scale[2] = {reader.template half_scale<h>(j, 0), reader.template half_scale<h>(j, 1)};
       for (int c = 0; c < C; ++c) {
-        dot[c][0] = in_order(add32(dot[c][0], _mm256_madd_epi16(pairs[c][0], scale[quarter.value / 2][0])));
-        dot[c][1] = in_order(add32(dot[c][1], _mm256_madd_epi16(pairs[c][1], scale[quarter.value / 2][1])));
+        const I offset = _mm256_slli_epi16(set_pair(a.pair_sum[c] + 4 * j + 2 * h), 5);
+        for (int v = 0; v < 2; ++v) {
+          const I scaled = _mm256_madd_epi16(_mm256_sub_epi16(sum[c][v], offset), scale[v]);
+          dot[c][v] = h == 0 ? scaled : in_order(add32(dot[c][v], scaled));
+        }
       }
     });
   }

@@ -6,9 +6,13 @@ struct V {
   static constexpr int kVectors = 1;
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
-  static constexpr int kColumns = 8;        // 8 sums of products + 8 of floats + weights of 32 registers
-  static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
-  static constexpr int kQueries = 6;        // that read keys and values together
+  static constexpr int kColumns = 8;          // 8 sums of products + 8 of floats + weights of 32 registers
+  static constexpr int kDirectColumns = 8;    // of a call whose weights are unpacked in registers
+  static constexpr int kPrefetchColumns = 4;  // below, Zen 4's own prefetcher does better
+  static constexpr int kQueries = 6;          // that read keys and values together
+
+  // Up to so many rows weights are unpacked in registers; beyond, once into L1.
+  static constexpr int direct_rows(Range) { return kDirectColumns; }
 
   static CARRONADE_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
   static CARRONADE_INLINE void store(void* p, I x) { _mm512_storeu_si512(p, x); }
@@ -82,26 +86,40 @@ struct V {
     });
   }
 
+  // start - kOffset Σ a of one half of a group, from its pair sums.
+  template <int kOffset>
+  static CARRONADE_INLINE I take_off(I start, const int16_t* pairs) {
+    if constexpr (kOffset == 0)
+      return start;
+    else
+      return _mm512_dpwssd_epi32(start, set_4(reinterpret_cast<const int8_t*>(pairs)), _mm512_set1_epi16(-kOffset));
+  }
+  // Sixteen signed bytes, widened.
+  static CARRONADE_INLINE I half_scale(const void* p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+
   // kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33 million.
   template <int C, typename Reader, typename Columns>
   static CARRONADE_INLINE void dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][1]) {
+    constexpr int kOffset = Reader::kRange == Range::kByte ? 128 : Reader::kOffset;
+    const I zero = _mm512_setzero_si512();
     if constexpr (Reader::kRange == Range::kSix) {
       I half[2][C][1];
       for (int c = 0; c < C; ++c) {
-        half[0][c][0] = _mm512_set1_epi32(-32 * a.half_sum[c][2 * j]);
-        half[1][c][0] = _mm512_set1_epi32(-32 * a.half_sum[c][2 * j + 1]);
+        half[0][c][0] = take_off<kOffset>(zero, a.pair_sum[c] + 4 * j);
+        half[1][c][0] = take_off<kOffset>(zero, a.pair_sum[c] + 4 * j + 2);
       }
       sum_tiles<C, 0, 4>(reader, j, a, half[0]);
       sum_tiles<C, 4, 4>(reader, j, a, half[1]);
-      const I s0 = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(reader.scales(j))));
-      const I s1 = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(reader.scales(j) + 16)));
+      const I s0 = reader.template half_scale<0>(j, 0), s1 = reader.template half_scale<1>(j, 0);
       for (int c = 0; c < C; ++c) {
         dot[c][0] = _mm512_add_epi32(_mm512_mullo_epi32(half[0][c][0], s0), _mm512_mullo_epi32(half[1][c][0], s1));
       }
     } else {
       for (int c = 0; c < C; ++c) {
-        const int start = Reader::kRange == Range::kByte ? -128 * (a.half_sum[c][2 * j] + a.half_sum[c][2 * j + 1]) : 0;
-        dot[c][0] = _mm512_set1_epi32(start);
+        const int16_t* pairs = a.pair_sum[c] + 4 * j;
+        dot[c][0] = take_off<kOffset>(take_off<kOffset>(zero, pairs), pairs + 2);
       }
       sum_tiles<C, 0, 8>(reader, j, a, dot);
     }

@@ -7,9 +7,13 @@ struct Dotprod {
   static constexpr int kVectors = 4;  // of a panel's rows
   static constexpr int kLanes = 4;
   static constexpr int kBytes = 16;
-  static constexpr int kColumns = 4;        // 16 sums + 4 activations + weights of 32 registers
-  static constexpr int kDirectColumns = 2;  // up to here weights are unpacked in registers, beyond into L1
-  static constexpr int kQueries = 6;        // that read keys and values together
+  static constexpr int kColumns = 4;          // 16 sums + 4 activations + weights of 32 registers
+  static constexpr int kDirectColumns = 2;    // of a call whose weights are unpacked in registers
+  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
+  static constexpr int kQueries = 6;          // that read keys and values together
+
+  // Up to so many rows weights are unpacked in registers; beyond, once into L1.
+  static constexpr int direct_rows(Range) { return kDirectColumns; }
 
   static CARRONADE_INLINE I load(const void* p) { return vld1q_s8(static_cast<const int8_t*>(p)); }
   static CARRONADE_INLINE void store(void* p, I x) { vst1q_s8(static_cast<int8_t*>(p), x); }
@@ -87,7 +91,11 @@ struct Dotprod {
     });
   }
 
-  // Both halves, each by `Half`: kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33 million.
+  // Four signed bytes, widened.
+  static CARRONADE_INLINE I half_scale(const void* p) { return vreinterpretq_s8_s32(whole_s8(p)); }
+
+  // Both halves, each by `Half`, less kOffset Σ a: kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33
+  // million.
   template <int C, typename Half, typename Reader, typename Columns>
   static CARRONADE_INLINE void sum_halves(const Reader& reader, int j, const Columns& a, I (&dot)[C][4]) {
     int32x4_t total[C][4];
@@ -95,18 +103,23 @@ struct Dotprod {
       unroll<2>([&](auto h) CARRONADE_LAMBDA_INLINE {
         int32x4_t half[C][4];
         for (int c = 0; c < C; ++c) {
-          for (int v = 0; v < 4; ++v) half[c][v] = vdupq_n_s32(-32 * a.half_sum[c][2 * j + h.value]);
+          const int16_t* pairs = a.pair_sum[c] + 4 * j + 2 * h.value;
+          for (int v = 0; v < 4; ++v) half[c][v] = vdupq_n_s32(-Reader::kOffset * (pairs[0] + pairs[1]));
         }
         Half::template add<C, h.value>(reader, j, a, half);
         for (int v = 0; v < 4; ++v) {
-          const int32x4_t scale = whole_s8(reader.scales(j) + 16 * h.value + 4 * v);
+          const int32x4_t scale = vreinterpretq_s32_s8(reader.template half_scale<h.value>(j, v));
           for (int c = 0; c < C; ++c) {
             total[c][v] = h.value == 0 ? vmulq_s32(half[c][v], scale) : vmlaq_s32(total[c][v], half[c][v], scale);
           }
         }
       });
     } else {
-      clear(total);
+      for (int c = 0; c < C; ++c) {
+        const int16_t* pairs = a.pair_sum[c] + 4 * j;
+        const int start = Reader::kOffset == 0 ? 0 : -Reader::kOffset * (pairs[0] + pairs[1] + pairs[2] + pairs[3]);
+        for (int v = 0; v < 4; ++v) total[c][v] = vdupq_n_s32(start);
+      }
       Half::template add<C, 0>(reader, j, a, total);
       Half::template add<C, 1>(reader, j, a, total);
     }

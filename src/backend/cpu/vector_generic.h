@@ -8,8 +8,12 @@ struct V {
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
   static constexpr int kColumns = 2;
-  static constexpr int kDirectColumns = 1;  // up to here weights are unpacked in registers, beyond into L1
-  static constexpr int kQueries = 1;        // that read keys and values together
+  static constexpr int kDirectColumns = 1;    // of a call whose weights are unpacked in registers
+  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
+  static constexpr int kQueries = 1;          // that read keys and values together
+
+  // Up to so many rows weights are unpacked in registers; beyond, once into L1.
+  static constexpr int direct_rows(Range) { return kDirectColumns; }
 
   static CARRONADE_INLINE I load(const void* p) {
     I result;
@@ -117,20 +121,23 @@ struct V {
     sum_tiles<C, 0, 4>(reader, j, a, half[0]);
     sum_tiles<C, 4, 4>(reader, j, a, half[1]);
     for (int c = 0; c < C; ++c) {
+      const int16_t* pairs = a.pair_sum[c] + 4 * j;
+      half[0][c] -= Reader::kOffset * (pairs[0] + pairs[1]);
+      half[1][c] -= Reader::kOffset * (pairs[2] + pairs[3]);
       if constexpr (Reader::kRange == Range::kSix) {
-        const W s0 = whole_s8(reader.scales(j)), s1 = whole_s8(reader.scales(j) + 16);
-        dot[c][0] =
-            (I)(s0 * (half[0][c] - 32 * a.half_sum[c][2 * j]) + s1 * (half[1][c] - 32 * a.half_sum[c][2 * j + 1]));
+        const W s0 = (W)reader.template half_scale<0>(j, 0), s1 = (W)reader.template half_scale<1>(j, 0);
+        dot[c][0] = (I)(s0 * half[0][c] + s1 * half[1][c]);
       } else {
         dot[c][0] = (I)(half[0][c] + half[1][c]);
       }
     }
   }
-  static CARRONADE_INLINE W whole_s8(const void* p) {
+  // Sixteen signed bytes, widened.
+  static CARRONADE_INLINE I half_scale(const void* p) {
     typedef int8_t B __attribute__((vector_size(16)));
     B values;
     __builtin_memcpy(&values, p, 16);
-    return __builtin_convertvector(values, W);
+    return (I) __builtin_convertvector(values, W);
   }
 
   template <int C, typename Reader, typename Columns>
