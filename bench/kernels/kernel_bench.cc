@@ -1,8 +1,9 @@
-// Kernels of the CPU backend, through its interface, beside this machine's own peaks.
+// Kernels of the CPU backend, through its interface, beside this machine's own peaks. What --benchmark_filter takes:
 //
-//   kernel_bench --benchmark_filter=Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number
-//   of rows kernel_bench --benchmark_filter=Linear     one matrix by type and number of rows kernel_bench
-//   --benchmark_filter=Bandwidth  reading memory
+//   Bandwidth  reading memory
+//   Peak       the instructions the kernels are made of, with operands in registers
+//   Linear     one matrix, by type and number of rows
+//   Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
 //
 // $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last
 // cache.
@@ -12,8 +13,10 @@
 #include <random>
 
 #include "backend/backend.h"
+#include "backend/cpu/isa.h"
 #include "backend/cpu/memory.h"
 #include "backend/cpu/thread_team.h"
+#include "peak.h"
 
 namespace carronade {
 namespace {
@@ -68,6 +71,25 @@ void Bandwidth(benchmark::State& state) {
   report(state, kBytes, 0, 0);
 }
 BENCHMARK(Bandwidth)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+void run_peak(benchmark::State& state, const Peak& peak) {
+  cpu::ThreadTeam team(threads() > 0 ? threads() : cpu::usable_cpus());
+  constexpr int64_t kRounds = 1 << 21;
+  for (auto _ : state) {
+    team.run(team.threads(), 1, [&](int64_t begin, int64_t end, int) { peak.run((end - begin) * kRounds); });
+  }
+  report(state, 0, peak.operations / 2 * static_cast<double>(kRounds * team.threads()), 0);
+}
+
+void register_peaks() {
+  const char* isa = std::getenv("CARRONADE_ISA");
+  for (const Peak& peak : peaks_of(cpu::choose_kernels(isa ? isa : "").name)) {
+    benchmark::RegisterBenchmark((std::string("Peak/") + peak.what).c_str(),
+                                 [peak](benchmark::State& state) { run_peak(state, peak); })
+        ->UseRealTime()
+        ->Unit(benchmark::kMillisecond);
+  }
+}
 
 // A batch of `rows` decode rows, each at position `context` of its own sequence.
 struct DecodeBatch {
@@ -230,4 +252,10 @@ BENCHMARK_CAPTURE(Step, Prefill, true)
 }  // namespace
 }  // namespace carronade
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  carronade::register_peaks();
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}
