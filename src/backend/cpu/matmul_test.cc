@@ -109,6 +109,28 @@ TEST_P(IntegerMatmulTest, AColumnIsTheSameBitsWhateverTheNumberOfColumns) {
   }
 }
 
+// Rows of activations may lie further apart than they are long.
+TEST_P(IntegerMatmulTest, PaddedRowsAreTheSameBits) {
+  constexpr int64_t kColumns = 512, kStride = kColumns + 128;
+  constexpr int kCount = 9;
+  const auto& [kernels, dtype] = GetParam();
+  const std::vector<std::byte> source = random_blocks(dtype, 16, kColumns, 13);
+  const Packed packed(dtype, source.data(), 16, kColumns);
+  const std::vector<float> x = random_floats(kCount * kColumns, 14);
+  Quantized close(*kernels, x, kCount, kColumns);
+  Quantized apart(*kernels, std::vector<float>(kCount * kStride, 1000.0f), kCount, kStride);
+  QuantizedRows padded = apart.view();
+  padded.k = kColumns;
+  for (int r = 0; r < kCount; ++r) kernels->quantize_row(x.data() + r * kColumns, kColumns, padded.row(r));
+  const MatmulKernel kernel = kernels->matmul[static_cast<int>(packed.layout)];
+  for (const int n : {1, 4, kCount}) {
+    Tile expected, found;
+    kernel(packed.panel(0), close.view(), n, expected.y[0]);
+    kernel(packed.panel(0), padded, n, found.y[0]);
+    ASSERT_EQ(std::memcmp(&expected, &found, sizeof(float) * 16 * static_cast<size_t>(n)), 0) << n << " columns";
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Isas, IntegerMatmulTest, testing::ValuesIn(cases(true)), case_name);
 
 class FloatMatmulTest : public testing::TestWithParam<Case> {};
