@@ -239,7 +239,7 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
       store_kv(k, v, kv_piece(block, layer, head, 0), kv_piece(block, layer, head, 1), slot);
     }
   };
-  team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
     auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), begin,
                                      [](int64_t row, const SequenceRows& s) { return row < s.first_row; }) -
                     1;
@@ -412,7 +412,7 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
     });
   }
   if (wants_int8_) {
-    team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
+    team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r)
         kernels_.quantize_row(result.row(r), result.columns(), result.quantized().row(r));
     });

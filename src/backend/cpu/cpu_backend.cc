@@ -195,7 +195,7 @@ void CpuBackend::embed(const Weight& table, float scale, Activation& x) {
   assert(weight.use == WeightUse::kEmbedding || weight.use == WeightUse::kTied);
   out.prepare(max_rows_, true, false);
   const size_t bytes = row_bytes(weight.dtype, weight.columns());
-  team_.run(rows(), 8, [&](int64_t begin, int64_t end, int) {
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t token = batch_->tokens[static_cast<size_t>(r)];
       assert(token >= 0 && token < weight.rows());
@@ -221,7 +221,7 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
   const bool in_place = !accumulate && (!operand || wants_floats_);
   if (!in_place) rows_scratch_.resize(static_cast<size_t>(team_.threads()));
   if (operand && wants_int8_) result.prepare_rests(max_rows_);
-  team_.run(rows(), 4, [&](int64_t begin, int64_t end, int worker) {
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int worker) {
     std::vector<float>* scratch = in_place ? nullptr : &rows_scratch_[static_cast<size_t>(worker)];
     if (scratch && scratch->size() < n) scratch->resize(n);
     for (int64_t r = begin; r < end; ++r) {

@@ -13,7 +13,7 @@ void CpuBackend::add_positions(const Weight& table, Activation& x) {
   const size_t bytes = row_bytes(weight.dtype, weight.columns());
   const auto n = static_cast<size_t>(weight.columns());
   rows_scratch_.resize(static_cast<size_t>(team_.threads()));
-  team_.run(rows(), 8, [&](int64_t begin, int64_t end, int worker) {
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int worker) {
     std::vector<float>& learned = rows_scratch_[static_cast<size_t>(worker)];
     if (learned.size() < n) learned.resize(n);
     for (int64_t r = begin; r < end; ++r) {
@@ -33,7 +33,7 @@ void CpuBackend::layer_norm(Activation& x, const Weight& weight, const Weight& b
   assert(weight.columns() == x.columns() && bias.columns() == x.columns());
   prepare_operand(result);
   const int n = x.columns();
-  team_.run(rows(), 4, [&](int64_t begin, int64_t end, int) {
+  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       float* row = residual.row(r);
       kernels_.layer_norm_row(row, cast(weight).vector(), cast(bias).vector(), epsilon, n);

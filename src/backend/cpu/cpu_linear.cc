@@ -9,8 +9,13 @@
 namespace carronade::cpu {
 namespace {
 
-// Panels a worker takes at a time: an eighth of its share, so that one that is put aside holds up little.
-int64_t grain_of(int64_t count, int threads) { return std::clamp<int64_t>(count / (8 * threads), 1, 64); }
+// row = y + bias, or += that.
+template <int kCount>
+void add_into(const float* y, const float* bias, bool accumulate, float* row) {
+  float value[kCount];
+  for (int r = 0; r < kCount; ++r) value[r] = bias ? y[r] + bias[r] : y[r];
+  for (int r = 0; r < kCount; ++r) row[r] = accumulate ? row[r] + value[r] : value[r];
+}
 
 void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bool accumulate, float* out,
                  int64_t stride) {
@@ -19,9 +24,10 @@ void write_panel(const PanelOutput& part, int64_t outputs, const float* bias, bo
   for (int c = 0; c < part.columns; ++c) {
     const float* y = part.y + kPanelRows * c;
     float* row = out + (part.first + c) * stride + at;
-    for (int r = 0; r < width; ++r) {
-      const float value = bias ? y[r] + bias[at + r] : y[r];
-      row[r] = accumulate ? row[r] + value : value;
+    if (width == kPanelRows) {  // a number that the compiler knows
+      add_into<kPanelRows>(y, bias ? bias + at : nullptr, accumulate, row);
+    } else {
+      for (int r = 0; r < width; ++r) add_into<1>(y + r, bias ? bias + at + r : nullptr, accumulate, row + r);
     }
   }
 }
@@ -72,7 +78,7 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
   // a tile by it, so then all tiles pass by the panel.
   const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns, at_once = widest > 0 && tiles > 0 ? tiles : 1;
   const int64_t items = tiles / at_once * panels;
-  team_.run(items, grain_of(items, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
+  team_.run(items, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float y[kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first_tile = item / panels * at_once;
@@ -121,7 +127,7 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
   const int n = rows();
   const int64_t groups = whole_groups(g.rows()) / kStepColumns, tiles = (n + kTileColumns - 1) / kTileColumns;
   const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
-  team_.run(tiles * groups, grain_of(tiles * groups, team_.threads()), [&](int64_t begin, int64_t end, int worker) {
+  team_.run(tiles * groups, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float gates[2][kTileColumns * kPanelRows], ups[2][kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
       const int first = static_cast<int>(item / groups) * kTileColumns, columns = std::min(kTileColumns, n - first);

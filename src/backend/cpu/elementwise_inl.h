@@ -12,21 +12,49 @@ CARRONADE_INLINE void store_some(float* p, V::F x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
+// Where the traits do not have their own.
+template <typename T = V>
 CARRONADE_INLINE float sum_lanes(V::F x) {
-  alignas(64) float lanes[V::kLanes];
-  V::store_float(lanes, x);
-  for (int width = V::kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  if constexpr (requires { T::sum_lanes(x); }) {
+    return T::sum_lanes(x);
+  } else {
+    alignas(64) float lanes[V::kLanes];
+    V::store_float(lanes, x);
+    for (int width = V::kLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    }
+    return lanes[0];
   }
-  return lanes[0];
 }
+template <typename T = V>
 CARRONADE_INLINE float max_lanes(V::F x) {
-  alignas(64) float lanes[V::kLanes];
-  V::store_float(lanes, x);
-  for (int width = V::kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  if constexpr (requires { T::max_lanes(x); }) {
+    return T::max_lanes(x);
+  } else {
+    alignas(64) float lanes[V::kLanes];
+    V::store_float(lanes, x);
+    for (int width = V::kLanes / 2; width > 0; width /= 2) {
+      for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+    }
+    return lanes[0];
   }
-  return lanes[0];
+}
+constexpr int kGroupVectors = 32 / V::kLanes;
+template <typename T = V>
+CARRONADE_INLINE int store_group(const V::F (&x)[kGroupVectors], int8_t* q, int16_t* pair_sum) {
+  if constexpr (requires { T::store_group(x, q, pair_sum); }) {
+    return T::store_group(x, q, pair_sum);
+  } else {
+    for (int part = 0; part < kGroupVectors; ++part) V::store_s8(q + part * V::kLanes, x[part]);
+    int total = 0;
+    for (int i = 0; i < 4; ++i) {
+      int pairs = 0;
+      for (int at = 16 * (i / 2) + 2 * (i % 2); at < 16 * (i / 2 + 1); at += 4) pairs += q[at] + q[at + 1];
+      pair_sum[i] = static_cast<int16_t>(pairs);
+      total += pairs;
+    }
+    return total;
+  }
 }
 
 // e^x within 2e-7 (relative) for -87 ≤ x ≤ 88, beyond as at the ends; NaN stays. x = n ln 2 + r, |r| ≤ ln 2 / 2; e^r by
@@ -141,29 +169,19 @@ void gelu_row(float* x, int64_t n) {
 }
 
 CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, float* sum, int16_t* pair_sum) {
-  constexpr int kParts = 32 / V::kLanes;
-  V::F largest = V::zero(), poison = V::zero();
-  for (int part = 0; part < kParts; ++part) {
-    const V::F value = V::load_float(x + part * V::kLanes);
-    largest = V::max(V::abs(value), largest);
-    poison = V::fma(value, V::zero(), poison);  // 0, or NaN when a value is not finite
+  V::F value[kGroupVectors], largest = V::zero(), poison = V::zero();
+  for (int part = 0; part < kGroupVectors; ++part) {
+    value[part] = V::load_float(x + part * V::kLanes);
+    largest = V::max(V::abs(value[part]), largest);
+    poison = V::fma(value[part], V::zero(), poison);  // 0, or NaN when a value is not finite
   }
   const float limit = max_lanes(largest);
   const bool something = limit > 1e-30f;  // below, 127 / limit would overflow, and nobody could tell from 0
   const V::F inverse = V::set(something ? 127.0f / limit : 0.0f);
-  for (int part = 0; part < kParts; ++part) {
-    V::store_s8(q + part * V::kLanes, V::round(V::mul(V::load_float(x + part * V::kLanes), inverse)));
-  }
-  int pairs[4] = {0, 0, 0, 0};
-  for (int h = 0; h < 2; ++h) {
-    for (int i = 16 * h; i < 16 * (h + 1); i += 4) {
-      pairs[2 * h] += q[i] + q[i + 1];
-      pairs[2 * h + 1] += q[i + 2] + q[i + 3];
-    }
-  }
+  for (int part = 0; part < kGroupVectors; ++part) value[part] = V::round(V::mul(value[part], inverse));
+  const int total = store_group(value, q, pair_sum);
   *scale = (something ? limit / 127.0f : 0.0f) + sum_lanes(poison);
-  *sum = *scale * static_cast<float>(pairs[0] + pairs[1] + pairs[2] + pairs[3]);
-  for (int i = 0; i < 4; ++i) pair_sum[i] = static_cast<int16_t>(pairs[i]);
+  *sum = *scale * static_cast<float>(total);
 }
 
 void quantize_row(const float* x, int64_t n, const QuantizedRows& row) {

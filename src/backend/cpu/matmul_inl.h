@@ -7,9 +7,11 @@
 //                        that stand kOffset above the values (kByte: as signed bytes)
 //   ws(j, v)             the scale of the step's sum, as float lanes
 //   wm(j, v)             what the sum of activations is multiplied by (kHasMin)
-//   half_scale<h>(j, v)  the whole-number scale of each half, in the form that the traits' half_scale() gives (kSix)
-// and the traits' dots<C>() makes exact integer sums of it, with kOffset taken off. Then y += a_scale * (ws * dot) and
-// y += wm * a_sum, step by step.
+//   whole_scale<h>(j, v) the whole-number scale of each half, in the form that the traits' whole_scale() gives (kChunk)
+//   d(v), dmin(v)        what all of the chunk's scales, and its wm, are multiplied by (kChunk)
+// and the traits' dots<C>() makes exact integer sums of it, with kOffset taken off, and times whole_scale if the traits
+// or the range say so. Then y += a_scale * (ws * dot) and y += wm * a_sum, step by step; with kChunk each of the two is
+// summed over the chunk first.
 
 template <int I>
 CARRONADE_INLINE V::I read_nibbles(const std::byte* tiles, int v) {
@@ -52,18 +54,14 @@ CARRONADE_INLINE void prefetch_step(const std::byte* panel, int64_t step) {
 template <bool kFifth>
 struct ReadQ45K {
   static constexpr Range kRange = kFifth ? Range::kFive : Range::kNibble;
-  static constexpr bool kHasMin = true, kTwoScales = false;
+  static constexpr ScaleOf kScaleOf = ScaleOf::kChunk;
+  static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0, kStepBytes = (kFifth ? kQ5KChunkBytes : kQ4KChunkBytes) / kChunkSteps;
   const std::byte* chunk;
-  V::F d[V::kVectors], dmin[V::kVectors];
 
   CARRONADE_INLINE ReadQ45K(const std::byte* panel, int64_t) : chunk(panel) {}
   CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) {
     chunk = panel + c * (kFifth ? kQ5KChunkBytes : kQ4KChunkBytes);
-    for (int v = 0; v < V::kVectors; ++v) {
-      d[v] = V::load_half(chunk + 2 * V::kLanes * v);
-      dmin[v] = V::negate(V::load_half(chunk + 32 + 2 * V::kLanes * v));
-    }
   }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
@@ -73,35 +71,34 @@ struct ReadQ45K {
     else
       return low;
   }
-  CARRONADE_INLINE V::F ws(int j, int v) const {
-    return V::mul(d[v], V::load_u8(chunk + kQ45KScales + 16 * j + V::kLanes * v));
+  template <int H>  // one for both halves
+  CARRONADE_INLINE V::I whole_scale(int j, int v) const {
+    return V::whole_scale(chunk + kQ45KScales + 16 * j + V::kLanes * v);
   }
-  CARRONADE_INLINE V::F wm(int j, int v) const {
-    return V::mul(dmin[v], V::load_u8(chunk + kQ45KMins + 16 * j + V::kLanes * v));
-  }
+  CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_u8(chunk + kQ45KScales + 16 * j + V::kLanes * v); }
+  CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_u8(chunk + kQ45KMins + 16 * j + V::kLanes * v); }
+  CARRONADE_INLINE V::F d(int v) const { return V::load_half(chunk + 2 * V::kLanes * v); }
+  CARRONADE_INLINE V::F dmin(int v) const { return V::negate(V::load_half(chunk + 32 + 2 * V::kLanes * v)); }
 };
 
 struct ReadQ6K {
   static constexpr Range kRange = Range::kSix;
-  static constexpr bool kHasMin = false, kTwoScales = false;
+  static constexpr ScaleOf kScaleOf = ScaleOf::kChunk;
+  static constexpr bool kHasMin = false;
   static constexpr int kOffset = 32, kStepBytes = kQ6KChunkBytes / kChunkSteps;
   const std::byte* chunk;
-  V::F d[V::kVectors];
 
   CARRONADE_INLINE ReadQ6K(const std::byte* panel, int64_t) : chunk(panel) {}
-  CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) {
-    chunk = panel + c * kQ6KChunkBytes;
-    for (int v = 0; v < V::kVectors; ++v) d[v] = V::load_half(chunk + kQ6KHalf + 2 * V::kLanes * v);
-  }
+  CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) { chunk = panel + c * kQ6KChunkBytes; }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
     return V::bits_or(read_nibbles<I>(chunk + kQ6KNibbles + 256 * j, v), read_two<I>(chunk + kQ6KTwo + 128 * j, v));
   }
   template <int H>
-  CARRONADE_INLINE V::I half_scale(int j, int v) const {
-    return V::half_scale(chunk + 32 * j + 16 * H + V::kLanes * v);
+  CARRONADE_INLINE V::I whole_scale(int j, int v) const {
+    return V::whole_scale(chunk + 32 * j + 16 * H + V::kLanes * v);
   }
-  CARRONADE_INLINE V::F ws(int, int v) const { return d[v]; }
+  CARRONADE_INLINE V::F d(int v) const { return V::load_half(chunk + kQ6KHalf + 2 * V::kLanes * v); }
 };
 
 template <Layout kLayout>
@@ -109,7 +106,8 @@ struct ReadPlanes {
   static constexpr bool kFifth = kLayout == Layout::kQ5_0 || kLayout == Layout::kQ5_1;
   static constexpr bool kIsByte = kLayout == Layout::kQ8_0 || kLayout == Layout::kS8;
   static constexpr Range kRange = kIsByte ? Range::kByte : kFifth ? Range::kFive : Range::kNibble;
-  static constexpr bool kHasMin = kLayout == Layout::kQ4_1 || kLayout == Layout::kQ5_1, kTwoScales = false;
+  static constexpr ScaleOf kScaleOf = ScaleOf::kStep;
+  static constexpr bool kHasMin = kLayout == Layout::kQ4_1 || kLayout == Layout::kQ5_1;
   static constexpr int kOffset = kLayout == Layout::kQ4_0 ? 8 : kLayout == Layout::kQ5_0 ? 16 : 0;
   static constexpr int kQBytes = kIsByte ? 512 : 256, kScaleBytes = kLayout == Layout::kS8 ? 64 : 32;
   static constexpr int kStepBytes = kQBytes + kScaleBytes * (kHasMin ? 2 : 1) + (kFifth ? 64 : 0);
@@ -154,7 +152,8 @@ struct ReadPlanes {
 
 struct ReadU8 {
   static constexpr Range kRange = Range::kNibble;  // Q2_K's values are below 4
-  static constexpr bool kHasMin = true, kTwoScales = true;
+  static constexpr ScaleOf kScaleOf = ScaleOf::kHalf;
+  static constexpr bool kHasMin = true;
   static constexpr int kOffset = 0, kStepBytes = 768;
   const std::byte *d, *m, *q;
 
@@ -181,15 +180,23 @@ struct ReadU8 {
 // A chunk unpacked once for many columns: what the layout's own reader would give, byte for byte.
 struct alignas(64) UnpackedChunk {
   std::byte bytes[kChunkSteps][8][64];
-  std::byte half_scales[kChunkSteps][2][64];  // kSix
+  std::byte whole_scales[kChunkSteps][2][64];
   float ws[2 * kChunkSteps][16], wm[2 * kChunkSteps][16];
+  float d[16], dmin[16];
 };
 
-template <Range kValues, bool kMin, bool kTwo, int kAbove>
+// Whether dots() of the traits multiplies by whole_scale.
+template <typename Reader>
+constexpr bool dots_are_scaled() {
+  return Reader::kScaleOf == ScaleOf::kChunk && (Reader::kRange == Range::kSix || V::kScalesDots);
+}
+
+template <typename Reader>
 struct ReadUnpacked {
-  static constexpr Range kRange = kValues;
-  static constexpr bool kHasMin = kMin, kTwoScales = kTwo;
-  static constexpr int kOffset = kAbove;
+  static constexpr Range kRange = Reader::kRange;
+  static constexpr ScaleOf kScaleOf = Reader::kScaleOf;
+  static constexpr bool kHasMin = Reader::kHasMin;
+  static constexpr int kOffset = Reader::kOffset;
   const UnpackedChunk& chunk;
 
   template <int I>
@@ -197,31 +204,38 @@ struct ReadUnpacked {
     return V::load(chunk.bytes[j][I] + V::kBytes * v);
   }
   template <int H>
-  CARRONADE_INLINE V::I half_scale(int j, int v) const {
-    return V::load(chunk.half_scales[j][H] + V::kBytes * v);
+  CARRONADE_INLINE V::I whole_scale(int j, int v) const {
+    return V::load(chunk.whole_scales[j][H] + V::kBytes * v);
   }
   CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_float(chunk.ws[j] + V::kLanes * v); }
   CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_float(chunk.wm[j] + V::kLanes * v); }
+  CARRONADE_INLINE V::F d(int v) const { return V::load_float(chunk.d + V::kLanes * v); }
+  CARRONADE_INLINE V::F dmin(int v) const { return V::load_float(chunk.dmin + V::kLanes * v); }
 };
 
 template <typename Reader>
 CARRONADE_INLINE void unpack_chunk(const Reader& reader, int steps, UnpackedChunk& chunk) {
+  constexpr int kScalesOfStep = Reader::kScaleOf == ScaleOf::kHalf ? 2 : 1;
   for (int j = 0; j < steps; ++j) {
     unroll<8>([&](auto i) CARRONADE_LAMBDA_INLINE {
       for (int v = 0; v < V::kVectors; ++v)
         V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
     });
-    if constexpr (Reader::kRange == Range::kSix) {
-      for (int v = 0; v < V::kVectors; ++v) {
-        V::store(chunk.half_scales[j][0] + V::kBytes * v, reader.template half_scale<0>(j, v));
-        V::store(chunk.half_scales[j][1] + V::kBytes * v, reader.template half_scale<1>(j, v));
-      }
+    if constexpr (dots_are_scaled<Reader>()) {
+      unroll<Reader::kRange == Range::kSix ? 2 : 1>([&](auto h) CARRONADE_LAMBDA_INLINE {
+        for (int v = 0; v < V::kVectors; ++v)
+          V::store(chunk.whole_scales[j][h.value] + V::kBytes * v, reader.template whole_scale<h.value>(j, v));
+      });
     }
   }
-  for (int j = 0; j < (Reader::kTwoScales ? 2 : 1) * steps; ++j) {
-    for (int v = 0; v < V::kVectors; ++v) {
-      V::store_float(chunk.ws[j] + V::kLanes * v, reader.ws(j, v));
+  for (int v = 0; v < V::kVectors; ++v) {
+    for (int j = 0; j < kScalesOfStep * steps; ++j) {
+      if constexpr (!dots_are_scaled<Reader>()) V::store_float(chunk.ws[j] + V::kLanes * v, reader.ws(j, v));
       if constexpr (Reader::kHasMin) V::store_float(chunk.wm[j] + V::kLanes * v, reader.wm(j, v));
+    }
+    if constexpr (Reader::kScaleOf == ScaleOf::kChunk) {
+      V::store_float(chunk.d + V::kLanes * v, reader.d(v));
+      if constexpr (Reader::kHasMin) V::store_float(chunk.dmin + V::kLanes * v, reader.dmin(v));
     }
   }
 }
@@ -249,33 +263,89 @@ CARRONADE_INLINE ColumnPointers<C> columns_at(const QuantizedRows& a, int column
   return p;
 }
 
-// y[c] += step j of C columns.
+template <int C>
+CARRONADE_INLINE void clear(V::F (&y)[C][V::kVectors]) {
+  for (int c = 0; c < C; ++c) {
+    for (int v = 0; v < V::kVectors; ++v) y[c][v] = V::zero();
+  }
+}
+
+// y[c] += d * sum[c], where d(v) gives the panel's lanes.
+template <int C, typename D>
+CARRONADE_INLINE void add_times(D d, const V::F (&sum)[C][V::kVectors], V::F (&y)[C][V::kVectors]) {
+  for (int v = 0; v < V::kVectors; ++v) {
+    const V::F factor = d(v);
+    for (int c = 0; c < C; ++c) y[c][v] = V::fma(factor, sum[c][v], y[c][v]);
+  }
+}
+
+// y[c] += the step's minima times the sums of C columns.
 template <int C, typename Reader>
-CARRONADE_INLINE void add_step(const Reader& reader, int j, const ColumnPointers<C>& a, V::F (&y)[C][V::kVectors]) {
-  if constexpr (Reader::kTwoScales) {
-    V::I dot[2][C][V::kVectors];
-    V::template half_dots<C>(reader, j, a, dot);
-    for (int h = 0; h < 2; ++h) {
-      for (int v = 0; v < V::kVectors; ++v) {
-        const V::F ws = reader.ws(2 * j + h, v), wm = reader.wm(2 * j + h, v);
-        for (int c = 0; c < C; ++c) {
-          const V::F scale = V::set(a.scale[c][j]);
-          const int16_t* pairs = a.pair_sum[c] + 4 * j + 2 * h;
-          const V::F half_sum = V::mul(scale, V::set(static_cast<float>(pairs[0] + pairs[1])));
-          y[c][v] = V::fma(V::mul(V::to_float(dot[h][c][v]), ws), scale, y[c][v]);
-          y[c][v] = V::fma(wm, half_sum, y[c][v]);
-        }
-      }
-    }
-  } else {
-    V::I dot[C][V::kVectors];
-    V::template dots<C>(reader, j, a, dot);
-    for (int v = 0; v < V::kVectors; ++v) {
+CARRONADE_INLINE void add_minima(const Reader& reader, int j, const ColumnPointers<C>& a, V::F (&y)[C][V::kVectors]) {
+  for (int v = 0; v < V::kVectors; ++v) {
+    const V::F wm = reader.wm(j, v);
+    for (int c = 0; c < C; ++c) y[c][v] = V::fma(wm, V::set(a.sum[c][j]), y[c][v]);
+  }
+}
+
+// y[c] += the step's products of C columns, of scales per step or (but for d) per chunk.
+template <int C, typename Reader>
+CARRONADE_INLINE void add_products(const Reader& reader, int j, const ColumnPointers<C>& a, V::F (&y)[C][V::kVectors]) {
+  V::I dot[C][V::kVectors];
+  V::template dots<C>(reader, j, a, dot);
+  for (int v = 0; v < V::kVectors; ++v) {
+    if constexpr (dots_are_scaled<Reader>()) {
+      for (int c = 0; c < C; ++c) y[c][v] = V::fma(V::to_float(dot[c][v]), V::set(a.scale[c][j]), y[c][v]);
+    } else {
       const V::F ws = reader.ws(j, v);
       for (int c = 0; c < C; ++c) y[c][v] = V::fma(V::mul(V::to_float(dot[c][v]), ws), V::set(a.scale[c][j]), y[c][v]);
-      if constexpr (Reader::kHasMin) {
-        const V::F wm = reader.wm(j, v);
-        for (int c = 0; c < C; ++c) y[c][v] = V::fma(wm, V::set(a.sum[c][j]), y[c][v]);
+    }
+  }
+}
+
+template <int C, typename Reader>
+CARRONADE_INLINE void add_halves(const Reader& reader, int j, const ColumnPointers<C>& a, V::F (&y)[C][V::kVectors]) {
+  V::I dot[2][C][V::kVectors];
+  V::template half_dots<C>(reader, j, a, dot);
+  for (int h = 0; h < 2; ++h) {
+    for (int v = 0; v < V::kVectors; ++v) {
+      const V::F ws = reader.ws(2 * j + h, v), wm = reader.wm(2 * j + h, v);
+      for (int c = 0; c < C; ++c) {
+        const V::F scale = V::set(a.scale[c][j]);
+        const int16_t* pairs = a.pair_sum[c] + 4 * j + 2 * h;
+        const V::F half_sum = V::mul(scale, V::set(static_cast<float>(pairs[0] + pairs[1])));
+        y[c][v] = V::fma(V::mul(V::to_float(dot[h][c][v]), ws), scale, y[c][v]);
+        y[c][v] = V::fma(wm, half_sum, y[c][v]);
+      }
+    }
+  }
+}
+
+// y[c] += the reader's current chunk of C columns. ahead(j) is called before step j, to ask for what comes next.
+template <int C, typename Reader, typename Ahead>
+CARRONADE_INLINE void add_steps(const Reader& reader, int steps, const ColumnPointers<C>& a, Ahead ahead,
+                                V::F (&y)[C][V::kVectors]) {
+  if constexpr (Reader::kScaleOf == ScaleOf::kChunk) {
+    V::F sum[C][V::kVectors];
+    if constexpr (Reader::kHasMin) {
+      clear(sum);
+      for (int j = 0; j < steps; ++j) add_minima<C>(reader, j, a, sum);
+      add_times([&](int v) CARRONADE_LAMBDA_INLINE { return reader.dmin(v); }, sum, y);
+    }
+    clear(sum);
+    for (int j = 0; j < steps; ++j) {
+      ahead(j);
+      add_products<C>(reader, j, a, sum);
+    }
+    add_times([&](int v) CARRONADE_LAMBDA_INLINE { return reader.d(v); }, sum, y);
+  } else {
+    for (int j = 0; j < steps; ++j) {
+      ahead(j);
+      if constexpr (Reader::kScaleOf == ScaleOf::kHalf) {
+        add_halves<C>(reader, j, a, y);
+      } else {
+        add_products<C>(reader, j, a, y);
+        if constexpr (Reader::kHasMin) add_minima<C>(reader, j, a, y);
       }
     }
   }
@@ -287,18 +357,16 @@ void matmul_direct(const std::byte* panel, const QuantizedRows& a, int column, f
   const int64_t steps = a.k / kStepColumns;
   Reader reader(panel, steps);
   V::F sum[C][V::kVectors];
-  for (int c = 0; c < C; ++c) {
-    for (int v = 0; v < V::kVectors; ++v) sum[c][v] = V::zero();
-  }
+  clear(sum);
   for (int64_t chunk = 0; chunk * kChunkSteps < steps; ++chunk) {
     reader.seek(panel, chunk);
     const ColumnPointers<C> p = columns_at<C>(a, column, chunk);
     const int64_t left = steps - chunk * kChunkSteps;
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
-    for (int j = 0; j < count; ++j) {
+    const auto ahead = [&](int j) CARRONADE_LAMBDA_INLINE {
       if (C >= V::kPrefetchColumns && column == 0) prefetch_step<Reader::kStepBytes>(panel, chunk * kChunkSteps + j);
-      add_step<C>(reader, j, p, sum);
-    }
+    };
+    add_steps<C>(reader, count, p, ahead, sum);
   }
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
@@ -313,10 +381,10 @@ void add_chunk(const std::byte* panel, const Reader& reader, int steps, const Qu
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) sum[c][v] = V::load_float(y + 16 * (column + c) + V::kLanes * v);
   }
-  for (int j = 0; j < steps; ++j) {
+  const auto ahead = [&](int j) CARRONADE_LAMBDA_INLINE {
     if (column == 0) prefetch_step<kStepBytes>(panel, chunk * kChunkSteps + j);
-    add_step<C>(reader, j, p, sum);
-  }
+  };
+  add_steps<C>(reader, steps, p, ahead, sum);
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) V::store_float(y + 16 * (column + c) + V::kLanes * v, sum[c][v]);
   }
@@ -351,7 +419,7 @@ void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
     const int64_t left = steps - chunk * kChunkSteps;
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
     unpack_chunk(reader, count, unpacked);
-    const ReadUnpacked<Reader::kRange, Reader::kHasMin, Reader::kTwoScales, Reader::kOffset> read{unpacked};
+    const ReadUnpacked<Reader> read{unpacked};
     for_column_groups<V::kColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE {
       add_chunk<c.value, Reader::kStepBytes>(panel, read, count, a, column, chunk, y);
     });

@@ -3,6 +3,9 @@
 // How large the weights' bytes can be decides how many products fit a 16-bit sum (only AVX2 cares).
 enum class Range { kNibble, kFive, kSix, kByte };
 
+// How far a floating-point scale reaches: half a step, a step, or a chunk whose steps have whole numbers for scales.
+enum class ScaleOf { kHalf, kStep, kChunk };
+
 template <int N, typename F>
 CARRONADE_INLINE void unroll(F&& f) {
   [&]<int... I>(IntegerSequence<I...>) CARRONADE_LAMBDA_INLINE { (f(Index<I>{}), ...); }

@@ -3,7 +3,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -19,6 +21,12 @@ constexpr int kLoopShift = 16;
 // About 40 cycles each, so 2000 are some 25 microseconds: longer than the gap between two ops of a step, shorter than
 // anyone notices.
 constexpr int kSpins = 2000;
+
+uint64_t stretch_of(int64_t begin, int64_t end) {
+  return static_cast<uint64_t>(begin) << 32 | static_cast<uint64_t>(end);
+}
+int64_t first_of(uint64_t stretch) { return static_cast<int64_t>(stretch >> 32); }
+int64_t last_of(uint64_t stretch) { return static_cast<int64_t>(stretch & 0xffffffffu); }
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -41,7 +49,7 @@ int usable_cpus() {
   return std::max(1, count);
 }
 
-ThreadTeam::ThreadTeam(int threads) {
+ThreadTeam::ThreadTeam(int threads) : stretches_(static_cast<size_t>(std::max(1, threads))) {
   // More threads than CPUs: whoever spins keeps another from working.
   spins_ = threads <= usable_cpus() ? kSpins : 0;
   try {
@@ -64,15 +72,19 @@ void ThreadTeam::end() {
 
 void ThreadTeam::run_erased(int64_t count, int64_t grain, Call call, void* target) {
   if (count <= 0) return;
+  assert(count <= std::numeric_limits<int32_t>::max());
   if (workers_.empty() || count <= grain) {
     call(target, 0, count, 0);
     return;
   }
   call_ = call;
   target_ = target;
-  count_ = count;
   grain_ = std::max<int64_t>(1, grain);
-  next_.store(0, std::memory_order_relaxed);
+  const int64_t workers = threads();
+  for (int64_t w = 0; w < workers; ++w) {
+    stretches_[static_cast<size_t>(w)].items.store(stretch_of(count * w / workers, count * (w + 1) / workers),
+                                                   std::memory_order_relaxed);
+  }
   const uint32_t loop = static_cast<uint32_t>(gate_.load(std::memory_order_relaxed) >> kLoopShift) + 1;
   gate_.store(static_cast<uint64_t>(loop) << kLoopShift | kOpen);
   wake_.store(loop);
@@ -94,15 +106,45 @@ void ThreadTeam::run_erased(int64_t count, int64_t grain, Call call, void* targe
 
 void ThreadTeam::take_items(int worker) {
   try {
-    for (;;) {
-      const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-      if (begin >= count_) return;
-      call_(target_, begin, std::min(begin + grain_, count_), worker);
-    }
+    int64_t begin = 0, end = 0;
+    do {
+      while (take_run(worker, begin, end)) call_(target_, begin, end, worker);
+    } while (steal(worker));
   } catch (...) {
-    next_.store(count_, std::memory_order_relaxed);
+    for (Stretch& stretch : stretches_) stretch.items.store(0, std::memory_order_relaxed);
     if (!failed_.exchange(true)) failure_ = std::current_exception();
   }
+}
+
+// An eighth of what is left of the worker's own stretch.
+bool ThreadTeam::take_run(int worker, int64_t& begin, int64_t& end) {
+  std::atomic<uint64_t>& own = stretches_[static_cast<size_t>(worker)].items;
+  uint64_t items = own.load(std::memory_order_relaxed);
+  for (;;) {
+    begin = first_of(items);
+    const int64_t last = last_of(items);
+    if (begin >= last) return false;
+    end = std::min(begin + std::max(grain_, (last - begin) / 8), last);
+    if (own.compare_exchange_weak(items, stretch_of(end, last), std::memory_order_relaxed)) return true;
+  }
+}
+
+// The back half of what another has left becomes the worker's own stretch, which is empty.
+bool ThreadTeam::steal(int worker) {
+  const int count = threads();
+  for (int other = (worker + 1) % count; other != worker; other = (other + 1) % count) {
+    std::atomic<uint64_t>& from = stretches_[static_cast<size_t>(other)].items;
+    uint64_t items = from.load(std::memory_order_relaxed);
+    while (first_of(items) < last_of(items)) {
+      const int64_t begin = first_of(items), last = last_of(items);
+      const int64_t middle = last - begin <= grain_ ? begin : begin + (last - begin) / 2;
+      if (from.compare_exchange_weak(items, stretch_of(begin, middle), std::memory_order_relaxed)) {
+        stretches_[static_cast<size_t>(worker)].items.store(stretch_of(middle, last), std::memory_order_relaxed);
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 // Steps through the gate if it is open for a loop not yet seen.

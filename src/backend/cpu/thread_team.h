@@ -17,8 +17,10 @@ int usable_cpus();
 
 // The caller is worker 0; `threads - 1` more wait for work. Loops come from one thread at a time, the owner's.
 //
-// A loop is a count of items that workers take in runs of `grain` from a shared counter, so a worker that the system
-// has put aside costs only the run it holds, and one that wakes late is not waited for at all.
+// A loop is a count of items. Each worker has a stretch of them that it takes from the front, in runs that grow
+// shorter, so that what it reads goes on where it was (a kernel has asked for what follows); whoever is done takes half
+// of what another has left, from the back. So all end together, a worker that the system has put aside costs only the
+// run it holds, and one that wakes late is not waited for at all.
 class ThreadTeam {
  public:
   explicit ThreadTeam(int threads);
@@ -28,8 +30,9 @@ class ThreadTeam {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) until [0, count) is covered, each item once, and returns when all calls have; worker
-  // < threads(). The first exception of a body is thrown here, the others are dropped.
+  // Calls body(begin, end, worker) until [0, count < 2^31) is covered, each item once, and returns when all calls have;
+  // worker < threads(). No run but the last is shorter than `grain`. The first exception of a body is thrown here, the
+  // others are dropped.
   template <typename Body>
   void run(int64_t count, int64_t grain, Body&& body) {
     using Target = std::remove_reference_t<Body>;
@@ -45,6 +48,8 @@ class ThreadTeam {
   using Call = void (*)(void* target, int64_t begin, int64_t end, int worker);
   void run_erased(int64_t count, int64_t grain, Call call, void* target);
   void take_items(int worker);
+  bool take_run(int worker, int64_t& begin, int64_t& end);
+  bool steal(int worker);
   void work(int worker);
   void end();
   bool enter(uint32_t& seen);
@@ -52,8 +57,12 @@ class ThreadTeam {
   // One loop. Written by the owner while the gate is shut and nobody is inside.
   Call call_ = nullptr;
   void* target_ = nullptr;
-  int64_t count_ = 0, grain_ = 1;
-  alignas(64) std::atomic<int64_t> next_{0};
+  int64_t grain_ = 1;
+  struct alignas(64) Stretch {
+    std::atomic<uint64_t> items{
+        0};  // [begin << 32 | end); within a loop no stretch that has something left comes twice
+  };
+  std::vector<Stretch> stretches_;  // [threads]
   std::atomic<bool> failed_{false};
   std::exception_ptr failure_;
 

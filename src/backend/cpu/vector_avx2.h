@@ -15,9 +15,10 @@ struct V {
   static constexpr int kDirectColumns = 4;    // of a call whose weights are unpacked in registers
   static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
   static constexpr int kQueries = 6;          // that read keys and values together
+  static constexpr bool kScalesDots = true;   // as vpmaddwd widens them
 
   // Up to so many rows weights are unpacked in registers, in several passes; beyond, once into L1.
-  static constexpr int direct_rows(Range range) { return range == Range::kSix ? 4 : 8; }
+  static constexpr int direct_rows(Range range) { return range == Range::kNibble || range == Range::kByte ? 16 : 4; }
 
   static CARRONADE_INLINE I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
   static CARRONADE_INLINE void store(void* p, I x) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
@@ -87,6 +88,35 @@ struct V {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
   }
 
+  // Lane by lane the upper half onto the lower, down to one.
+  static CARRONADE_INLINE float max_lanes(F x) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
+  static CARRONADE_INLINE float sum_lanes(F x) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+  }
+
+  // 32 whole numbers in -127…127 as bytes, with their pair sums (QuantizedRows); returns the sum of all.
+  static CARRONADE_INLINE int store_group(const F (&x)[4], int8_t* q, int16_t* pair_sum) {
+    const I low = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+    const I high = _mm256_packs_epi32(_mm256_cvtps_epi32(x[2]), _mm256_cvtps_epi32(x[3]));
+    // Packing works within 128 bits; its fours of columns come out as 0, 2, 4, 6, 1, 3, 5, 7.
+    const I bytes =
+        _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0));
+    store(q, bytes);
+    I pairs = multiply_pairs(_mm256_set1_epi8(1), bytes);  // a half of the group each 128 bits
+    pairs = add16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
+    pairs = add16(pairs, _mm256_shuffle_epi32(pairs, 0xb1));
+    const int first = _mm256_extract_epi32(pairs, 0), second = _mm256_extract_epi32(pairs, 4);
+    __builtin_memcpy(pair_sum, &first, 4);
+    __builtin_memcpy(pair_sum + 2, &second, 4);
+    return static_cast<int16_t>(first) + (first >> 16) + static_cast<int16_t>(second) + (second >> 16);
+  }
+
   static CARRONADE_INLINE I widen(I pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
   static CARRONADE_INLINE I add16(I a, I b) { return _mm256_add_epi16(a, b); }
   static CARRONADE_INLINE I add32(I a, I b) { return _mm256_add_epi32(a, b); }
@@ -133,16 +163,26 @@ struct V {
         const I offset = offset_of<Reader::kOffset>(a.pair_sum[c] + 4 * j);
         for (int v = 0; v < 2; ++v) dot[c][v] = widen(_mm256_sub_epi16(dot[c][v], offset));
       }
-    } else if constexpr (Reader::kRange == Range::kNibble) {
-      narrow_dots<C, 0, 8>(reader, j, a, dot);
-      for (int c = 0; c < C; ++c) dot[c][0] = widen(dot[c][0]), dot[c][1] = widen(dot[c][1]);
     } else {
-      I high[C][2];
-      narrow_dots<C, 0, 4>(reader, j, a, dot);
-      for (int c = 0; c < C; ++c) dot[c][0] = widen(dot[c][0]), dot[c][1] = widen(dot[c][1]);
-      narrow_dots<C, 4, 4>(reader, j, a, high);
-      for (int c = 0; c < C; ++c)
-        dot[c][0] = add32(dot[c][0], widen(high[c][0])), dot[c][1] = add32(dot[c][1], widen(high[c][1]));
+      constexpr int kTiles = Reader::kRange == Range::kNibble ? 8 : 4;  // whose products fit a 16-bit sum
+      I factor[2];  // one, where the reader has no whole-number scales
+      for (int v = 0; v < 2; ++v) {
+        if constexpr (Reader::kScaleOf == ScaleOf::kChunk)
+          factor[v] = reader.template whole_scale<0>(j, v);
+        else
+          factor[v] = _mm256_set1_epi16(1);
+      }
+      narrow_dots<C, 0, kTiles>(reader, j, a, dot);
+      for (int c = 0; c < C; ++c) {
+        for (int v = 0; v < 2; ++v) dot[c][v] = _mm256_madd_epi16(dot[c][v], factor[v]);
+      }
+      if constexpr (kTiles < 8) {
+        I high[C][2];
+        narrow_dots<C, 4, 4>(reader, j, a, high);
+        for (int c = 0; c < C; ++c) {
+          for (int v = 0; v < 2; ++v) dot[c][v] = add32(dot[c][v], _mm256_madd_epi16(high[c][v], factor[v]));
+        }
+      }
     }
   }
 
@@ -157,7 +197,7 @@ struct V {
   }
 
   // Eight signed bytes as pairs of 16-bit words, for vpmaddwd.
-  static CARRONADE_INLINE I half_scale(const void* p) {
+  static CARRONADE_INLINE I whole_scale(const void* p) {
     const I twice = _mm256_set_epi8(13, 12, 13, 12, 9, 8, 9, 8, 5, 4, 5, 4, 1, 0, 1, 0, 13, 12, 13, 12, 9, 8, 9, 8, 5,
                                     4, 5, 4, 1, 0, 1, 0);
     return _mm256_shuffle_epi8(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))), twice);
@@ -171,7 +211,7 @@ struct V {
       constexpr int h = half.value;
       I sum[C][2];
       narrow_dots<C, 4 * h, 4>(reader, j, a, sum);
-      const I scale[2] = {reader.template half_scale<h>(j, 0), reader.template half_scale<h>(j, 1)};
+      const I scale[2] = {reader.template whole_scale<h>(j, 0), reader.template whole_scale<h>(j, 1)};
       for (int c = 0; c < C; ++c) {
         const I offset = _mm256_slli_epi16(set_pair(a.pair_sum[c] + 4 * j + 2 * h), 5);
         for (int v = 0; v < 2; ++v) {

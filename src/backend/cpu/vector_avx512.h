@@ -10,6 +10,7 @@ struct V {
   static constexpr int kDirectColumns = 8;    // of a call whose weights are unpacked in registers
   static constexpr int kPrefetchColumns = 4;  // below, Zen 4's own prefetcher does better
   static constexpr int kQueries = 6;          // that read keys and values together
+  static constexpr bool kScalesDots = false;  // vpmulld takes longer than a conversion and a multiplication
 
   // Up to so many rows weights are unpacked in registers; beyond, once into L1.
   static constexpr int direct_rows(Range) { return kDirectColumns; }
@@ -95,7 +96,7 @@ struct V {
       return _mm512_dpwssd_epi32(start, set_4(reinterpret_cast<const int8_t*>(pairs)), _mm512_set1_epi16(-kOffset));
   }
   // Sixteen signed bytes, widened.
-  static CARRONADE_INLINE I half_scale(const void* p) {
+  static CARRONADE_INLINE I whole_scale(const void* p) {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
 
@@ -112,7 +113,7 @@ struct V {
       }
       sum_tiles<C, 0, 4>(reader, j, a, half[0]);
       sum_tiles<C, 4, 4>(reader, j, a, half[1]);
-      const I s0 = reader.template half_scale<0>(j, 0), s1 = reader.template half_scale<1>(j, 0);
+      const I s0 = reader.template whole_scale<0>(j, 0), s1 = reader.template whole_scale<1>(j, 0);
       for (int c = 0; c < C; ++c) {
         dot[c][0] = _mm512_add_epi32(_mm512_mullo_epi32(half[0][c][0], s0), _mm512_mullo_epi32(half[1][c][0], s1));
       }

@@ -11,6 +11,7 @@ struct Dotprod {
   static constexpr int kDirectColumns = 2;    // of a call whose weights are unpacked in registers
   static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
   static constexpr int kQueries = 6;          // that read keys and values together
+  static constexpr bool kScalesDots = false;
 
   // Up to so many rows weights are unpacked in registers; beyond, once into L1.
   static constexpr int direct_rows(Range) { return kDirectColumns; }
@@ -92,7 +93,7 @@ struct Dotprod {
   }
 
   // Four signed bytes, widened.
-  static CARRONADE_INLINE I half_scale(const void* p) { return vreinterpretq_s8_s32(whole_s8(p)); }
+  static CARRONADE_INLINE I whole_scale(const void* p) { return vreinterpretq_s8_s32(whole_s8(p)); }
 
   // Both halves, each by `Half`, less kOffset Σ a: kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33
   // million.
@@ -108,7 +109,7 @@ struct Dotprod {
         }
         Half::template add<C, h.value>(reader, j, a, half);
         for (int v = 0; v < 4; ++v) {
-          const int32x4_t scale = vreinterpretq_s32_s8(reader.template half_scale<h.value>(j, v));
+          const int32x4_t scale = vreinterpretq_s32_s8(reader.template whole_scale<h.value>(j, v));
           for (int c = 0; c < C; ++c) {
             total[c][v] = h.value == 0 ? vmulq_s32(half[c][v], scale) : vmlaq_s32(total[c][v], half[c][v], scale);
           }

@@ -11,6 +11,7 @@ struct V {
   static constexpr int kDirectColumns = 1;    // of a call whose weights are unpacked in registers
   static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
   static constexpr int kQueries = 1;          // that read keys and values together
+  static constexpr bool kScalesDots = false;
 
   // Up to so many rows weights are unpacked in registers; beyond, once into L1.
   static constexpr int direct_rows(Range) { return kDirectColumns; }
@@ -125,7 +126,7 @@ struct V {
       half[0][c] -= Reader::kOffset * (pairs[0] + pairs[1]);
       half[1][c] -= Reader::kOffset * (pairs[2] + pairs[3]);
       if constexpr (Reader::kRange == Range::kSix) {
-        const W s0 = (W)reader.template half_scale<0>(j, 0), s1 = (W)reader.template half_scale<1>(j, 0);
+        const W s0 = (W)reader.template whole_scale<0>(j, 0), s1 = (W)reader.template whole_scale<1>(j, 0);
         dot[c][0] = (I)(s0 * half[0][c] + s1 * half[1][c]);
       } else {
         dot[c][0] = (I)(half[0][c] + half[1][c]);
@@ -133,7 +134,7 @@ struct V {
     }
   }
   // Sixteen signed bytes, widened.
-  static CARRONADE_INLINE I half_scale(const void* p) {
+  static CARRONADE_INLINE I whole_scale(const void* p) {
     typedef int8_t B __attribute__((vector_size(16)));
     B values;
     __builtin_memcpy(&values, p, 16);
