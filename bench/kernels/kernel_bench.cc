@@ -3,6 +3,7 @@
 //   Bandwidth  reading memory
 //   Peak       the instructions the kernels are made of, with operands in registers
 //   Linear     one matrix, by type and number of rows
+//   Attention  of all 28 layers of that model, a row of each sequence, by cache form, sequences and context
 //   Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
 //
 // $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last
@@ -156,6 +157,59 @@ LINEAR(Q4_1);
 LINEAR(F16);
 LINEAR(BF16);
 
+// A cache whose every page is there: pages never written would all be the one page of zeros.
+void fill_cache(Backend& backend, const KvLayout& layout, int blocks) {
+  std::vector<std::byte> block(block_bytes(layout));
+  std::minstd_rand random(2);
+  for (std::byte& byte : block) byte = static_cast<std::byte>(random() >> 8 & 31);
+  for (BlockId b = 0; b < blocks; ++b) backend.write_blocks({&b, 1}, block);
+}
+
+void Attention(benchmark::State& state, DType dtype) {
+  constexpr int kLayers = 28, kHeads = 12, kKvHeads = 2, kDim = 128;
+  const int sequences = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
+  const auto backend = make_cpu_backend({.threads = threads(), .isa = ""});
+  DecodeBatch decode(sequences, context, false);
+  const auto table = load(*backend, DType::kF32, 64, kHeads * kDim, WeightUse::kEmbedding),
+             norm = load(*backend, DType::kF32, 1, kHeads * kDim, WeightUse::kVector);
+  const auto q_weight = load(*backend, DType::kQ4_K, kHeads * kDim, kHeads * kDim),
+             kv_weight = load(*backend, DType::kQ4_K, kKvHeads * kDim, kHeads * kDim);
+  const auto x = backend->make_activation(kHeads * kDim, ActivationUse::kResidual),
+             q = backend->make_activation(kHeads * kDim, ActivationUse::kQuery);
+  const auto operand = backend->make_activation(kHeads * kDim, ActivationUse::kOperand),
+             attended = backend->make_activation(kHeads * kDim, ActivationUse::kOperand);
+  backend->reserve(sequences, 1, 64);
+  const KvLayout layout{kLayers, kKvHeads, kDim, dtype};
+  backend->allocate_kv(layout, decode.blocks);
+  fill_cache(*backend, layout, decode.blocks);
+  for (int32_t& token : decode.batch.tokens) token %= 64;
+  backend->begin_step(decode.batch);
+  backend->embed(*table, 1.0f, *x);
+  backend->rms_norm(*x, *norm, 1e-6f, false, *operand);
+  const AttentionShape shape{kHeads, kKvHeads, kDim};
+  for (int layer = 0; layer < kLayers; ++layer) {
+    backend->qkv_rope_store(*operand, {.q = q_weight.get(), .k = kv_weight.get(), .v = kv_weight.get()}, shape, Rope{},
+                            layer, *q);
+  }
+  for (auto _ : state) {
+    for (int layer = 0; layer < kLayers; ++layer) backend->paged_attention(*q, shape, {}, layer, *attended);
+    backend->wait();
+  }
+  const double seen = static_cast<double>(sequences) * (context + 1) * kLayers;
+  report(state, seen * 2 * kKvHeads * static_cast<double>(row_bytes(dtype, kDim)), seen * 2 * kHeads * kDim, sequences);
+}
+#define ATTENTION(type)                              \
+  BENCHMARK_CAPTURE(Attention, type, DType::k##type) \
+      ->ArgNames({"sequences", "context"})           \
+      ->Args({1, 3500})                              \
+      ->Args({4, 160})                               \
+      ->Args({4, 1000})                              \
+      ->Args({16, 256})                              \
+      ->UseRealTime()                                \
+      ->Unit(benchmark::kMillisecond)
+ATTENTION(F16);
+ATTENTION(Q8_0);
+
 // The shapes and types of a 1.5 B qwen2 model in Q4_K_M: 979 MB a token.
 class Model {
  public:
@@ -183,7 +237,9 @@ class Model {
     attended = b.make_activation(1536, ActivationUse::kOperand);
     ffn = b.make_activation(kFfn, ActivationUse::kOperand);
     b.reserve(kMaxRows, kMaxOutputs, kVocabulary);
-    b.allocate_kv({kLayers, 2, 128, DType::kF16}, blocks);
+    const KvLayout layout{kLayers, 2, 128, DType::kF16};
+    b.allocate_kv(layout, blocks);
+    fill_cache(b, layout, blocks);
   }
 
   void step(const Batch& batch) {
@@ -225,7 +281,7 @@ class Model {
 
 void Step(benchmark::State& state, bool prefill) {
   const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
-  static Model model(4096);
+  static Model model(512);
   DecodeBatch decode(rows, context, prefill);
   for (int32_t& token : decode.batch.tokens) token %= 1024;
   for (auto _ : state) model.step(decode.batch);

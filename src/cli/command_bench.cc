@@ -28,6 +28,8 @@ double seconds_between(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
 
+constexpr int kStepRows = 256;  // rows of prompts that a step takes
+
 struct BenchFlags {
   std::string model, isa, backend = "cpu", kv_dtype = "auto";
   int prompt = 512, generate = 64, batch = 1, threads = 0, repeat = 1;
@@ -37,7 +39,7 @@ struct BenchFlags {
 // When each token of a batch came. Filled on the engine's thread, read on ours when all have ended.
 class Stopwatch {
  public:
-  explicit Stopwatch(int batch) : first_(static_cast<size_t>(batch)), left_(batch) {}
+  explicit Stopwatch(int batch) : times_(static_cast<size_t>(batch)), left_(batch) {}
 
   EventSink sink(int sequence) {
     return [this, sequence](const EngineEvent& event) {
@@ -50,9 +52,7 @@ class Stopwatch {
         return;
       }
       if (!std::holds_alternative<TokenEvent>(event)) return;
-      auto& first = first_[static_cast<size_t>(sequence)];
-      if (!first) first = now;
-      tokens_.push_back(now);
+      times_[static_cast<size_t>(sequence)].push_back(now);
     };
   }
 
@@ -62,15 +62,13 @@ class Stopwatch {
     if (error_) throw Error(*error_);
   }
 
-  Clock::time_point earliest_first() const { return **std::min_element(first_.begin(), first_.end()); }
-  Clock::time_point latest_first() const { return **std::max_element(first_.begin(), first_.end()); }
-  const std::vector<Clock::time_point>& tokens() const { return tokens_; }
+  // [sequence][token]; none of a sequence is empty
+  const std::vector<std::vector<Clock::time_point>>& times() const { return times_; }
 
  private:
   std::mutex mutex_;
   std::condition_variable ended_;
-  std::vector<std::optional<Clock::time_point>> first_;
-  std::vector<Clock::time_point> tokens_;
+  std::vector<std::vector<Clock::time_point>> times_;
   int left_;
   std::optional<Error> error_;
 };
@@ -78,6 +76,9 @@ class Stopwatch {
 struct Measurement {
   double time_to_first_token = 0, prefill = 0, decode = 0;  // seconds, tokens a second, tokens a second
 };
+
+// Tokens that a sequence writes while prompts that came with its own are still read: at most one a step.
+int head_start(int prompt, int batch) { return (batch - 1) * prompt / kStepRows + batch; }
 
 // One batch of random prompts, through the engine as any request.
 Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_t seed) {
@@ -89,20 +90,28 @@ Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_
     Request request;
     for (int t = 0; t < prompt; ++t) request.prompt.push_back(any(random));
     request.sampling.temperature = 0;
-    request.sampling.max_tokens = generate;
+    request.sampling.max_tokens = generate + (batch > 1 ? head_start(prompt, batch) : 0);
     request.sink = stopwatch.sink(i);
     engine.submit(std::move(request));
   }
   stopwatch.wait();
 
+  // What they write while all of them write: before, some still wait for their prompts; after, some have ended.
+  Clock::time_point earliest = Clock::time_point::max(), all_stream = start, one_ended = Clock::time_point::max();
+  for (const auto& times : stopwatch.times()) {
+    earliest = std::min(earliest, times.front());
+    all_stream = std::max(all_stream, times.front());
+    one_ended = std::min(one_ended, times.back());
+  }
+  int64_t tokens = 0;
+  for (const auto& times : stopwatch.times()) {
+    tokens += std::count_if(times.begin(), times.end(),
+                            [&](Clock::time_point time) { return time > all_stream && time <= one_ended; });
+  }
   Measurement result;
-  const Clock::time_point all_stream = stopwatch.latest_first();
-  result.time_to_first_token = seconds_between(start, stopwatch.earliest_first());
+  result.time_to_first_token = seconds_between(start, earliest);
   result.prefill = prompt * batch / seconds_between(start, all_stream);
-  const auto& tokens = stopwatch.tokens();
-  const auto later =
-      std::count_if(tokens.begin(), tokens.end(), [&](Clock::time_point time) { return time > all_stream; });
-  if (later > 0) result.decode = static_cast<double>(later) / seconds_between(all_stream, tokens.back());
+  if (tokens > 0) result.decode = static_cast<double>(tokens) / seconds_between(all_stream, one_ended);
   return result;
 }
 
@@ -160,9 +169,10 @@ void run_bench(const BenchFlags& flags) {
   options.backend.threads = flags.threads;
   options.backend.isa = flags.isa;
   options.engine.kv_dtype = parse_kv_cache_dtype(flags.kv_dtype);
-  options.engine.max_model_len = flags.prompt + flags.generate + 1;
+  options.engine.max_model_len = flags.prompt + flags.generate + head_start(flags.prompt, flags.batch) + 1;
   options.engine.max_num_seqs = flags.batch;
-  options.engine.max_num_batched_tokens = std::max(256, 2 * flags.batch);
+  options.engine.max_num_batched_tokens = kStepRows + flags.batch;
+  options.engine.pace = false;          // prompts are read as fast as can be, then all write
   options.engine.prefix_cache = false;  // every prompt is read
 
   const Clock::time_point start = Clock::now();
@@ -180,7 +190,7 @@ constexpr const char* kMeaning = R"(
 What is measured, through the same engine that serves, after a short warm-up, with random tokens (a fixed seed) and greedy answers that do not
 end early:
   prefill_tokens_per_second   tokens of all prompts / seconds from submission until every sequence has its first token
-  decode_tokens_per_second    tokens of all sequences together, from then on / seconds that they took
+  decode_tokens_per_second    tokens of all sequences together / seconds, from then on until the first has ended
   time_to_first_token         seconds from submission until the first sequence has its first token
   load_seconds                opening the files and bringing the weights into the backend's layout
   peak_rss_bytes              the most memory that was resident, pages of the file included

@@ -215,7 +215,7 @@ void Engine::Impl::step() {
   const bool others_stream =
       std::any_of(active.begin(), active.end(), [](const auto& entry) { return entry.second.has_answered; });
   propose_drafts();
-  const Plan& plan = scheduler.step(pacer.prefill_rows(others_stream));
+  const Plan& plan = scheduler.step(options.pace ? pacer.prefill_rows(others_stream) : options.max_num_batched_tokens);
   const Clock::time_point before = Clock::now();
   std::vector<RequestId> planned;
   measure_step(plan);

@@ -34,6 +34,7 @@ struct EngineOptions {
   uint64_t memory_bytes = 0;  // for weights, KV cache and what a step needs, all together; 0: no bound of its own
   DType kv_dtype = DType::kF16;
   bool keep_little = false;           // of ended sequences only as much as one may need, as when nobody gave a bound
+  bool pace = true;                   // short steps, for those who stream; false: prompts take all rows of a step
   bool prefix_cache = true;           // keep blocks of ended sequences, to be found by those that begin alike
   int max_waiting = 1024;             // requests in the queue
   std::vector<std::string> adapters;  // what names adapter i, which the model has loaded: no two files share it

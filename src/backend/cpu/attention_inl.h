@@ -8,6 +8,7 @@
 
 constexpr int kBlock = 16;  // positions
 constexpr int kScoreVectors = kBlock / V::kLanes;
+constexpr int kLine = 64;  // bytes of a cache line
 
 template <typename E>
 struct KvElements {
@@ -19,10 +20,12 @@ struct KvElements {
   }
 };
 
-// s[g] += Σ_d q[g][d] keys[d]
-template <int G, typename Load>
-CARRONADE_INLINE void add_scores(Load load, const float* const* q, int first, int last, V::F (&s)[G][kScoreVectors]) {
+// s[g] += Σ_d q[g][d] keys[d]. Asks for the same dimensions of the piece `ahead`, a line at a time.
+template <int G, int kBytes, typename Load>
+CARRONADE_INLINE void add_scores(Load load, const std::byte* ahead, const float* const* q, int first, int last,
+                                 V::F (&s)[G][kScoreVectors]) {
   for (int d = first; d < last; ++d) {
+    if (d * kBytes * kBlock % kLine == 0) __builtin_prefetch(ahead + kBytes * kBlock * d);
     V::F k[kScoreVectors];
     for (int v = 0; v < kScoreVectors; ++v) k[v] = load(kBlock * d + V::kLanes * v);
     for (int g = 0; g < G; ++g) {
@@ -32,15 +35,18 @@ CARRONADE_INLINE void add_scores(Load load, const float* const* q, int first, in
   }
 }
 
-// out[g][d …] = out * alpha[g] + Σ_p weight[g][p] values[p][d …], W vectors at once
-template <int G, int W, typename Load>
-CARRONADE_INLINE void add_values(Load load, const float (*weight)[kBlock], const float* alpha, int from, int to,
-                                 float* const* out, int d) {
+// out[g][d …] = out * alpha[g] + Σ_p weight[g][p] values[p][d …], W vectors at once. Asks for the same values of the
+// piece `ahead`, rows of `row_bytes`, a line at a time.
+template <int G, int W, int kBytes, typename Load>
+CARRONADE_INLINE void add_values(Load load, const std::byte* ahead, int64_t row_bytes, const float (*weight)[kBlock],
+                                 const float* alpha, int from, int to, float* const* out, int d) {
+  const bool ask = d * kBytes % kLine == 0;
   V::F sum[G][W];
   for (int g = 0; g < G; ++g) {
     for (int w = 0; w < W; ++w) sum[g][w] = V::mul(V::load_float(out[g] + d + V::kLanes * w), V::set(alpha[g]));
   }
   for (int p = from; p < to; ++p) {
+    if (ask) __builtin_prefetch(ahead + p * row_bytes + d * kBytes);
     V::F value[W];
     for (int w = 0; w < W; ++w) value[w] = load(p, d + V::kLanes * w);
     for (int g = 0; g < G; ++g) {
@@ -56,18 +62,22 @@ CARRONADE_INLINE void add_values(Load load, const float (*weight)[kBlock], const
 template <typename E>
 struct PlainKv {
   template <int G>
-  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim,
-                                      V::F (&s)[G][kScoreVectors]) {
-    add_scores<G>([&](int i) CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(keys, i); }, q, 0, head_dim, s);
+  static CARRONADE_INLINE void scores(const std::byte* keys, const std::byte* ahead, const float* const* q,
+                                      int head_dim, V::F (&s)[G][kScoreVectors]) {
+    add_scores<G, E::kBytes>([&](int i) CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(keys, i); }, ahead, q, 0,
+                             head_dim, s);
   }
   template <int G>
-  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from,
-                                      int to, int head_dim, float* const* out) {
+  static CARRONADE_INLINE void values(const std::byte* values, const std::byte* ahead, const float (*p)[kBlock],
+                                      const float* alpha, int from, int to, int head_dim, float* const* out) {
+    const int64_t row_bytes = static_cast<int64_t>(E::kBytes) * head_dim;
     const auto load = [&](int position, int d)
                           CARRONADE_LAMBDA_INLINE { return KvElements<E>::load(values, position * head_dim + d); };
     int d = 0;
-    for (; d + 2 * V::kLanes <= head_dim; d += 2 * V::kLanes) add_values<G, 2>(load, p, alpha, from, to, out, d);
-    for (; d + V::kLanes <= head_dim; d += V::kLanes) add_values<G, 1>(load, p, alpha, from, to, out, d);
+    for (; d + 2 * V::kLanes <= head_dim; d += 2 * V::kLanes)
+      add_values<G, 2, E::kBytes>(load, ahead, row_bytes, p, alpha, from, to, out, d);
+    for (; d + V::kLanes <= head_dim; d += V::kLanes)
+      add_values<G, 1, E::kBytes>(load, ahead, row_bytes, p, alpha, from, to, out, d);
     if (const int rest = head_dim - d; rest > 0) {
       alignas(64) float lanes[G][V::kLanes] = {};
       float* pointers[G];
@@ -78,7 +88,7 @@ struct PlainKv {
       const auto load_rest = [&](int position, int) CARRONADE_LAMBDA_INLINE {
         return KvElements<E>::load_some(values, position * head_dim + d, rest);
       };
-      add_values<G, 1>(load_rest, p, alpha, from, to, pointers, 0);
+      add_values<G, 1, E::kBytes>(load_rest, ahead, row_bytes, p, alpha, from, to, pointers, 0);
       for (int g = 0; g < G; ++g) {
         for (int i = 0; i < rest; ++i) out[g][d + i] = lanes[g][i];
       }
@@ -89,15 +99,15 @@ struct PlainKv {
 // Scales are applied where they are fewest: to a group's sum of scores, and to the probabilities.
 struct QuantizedKv {
   template <int G>
-  static CARRONADE_INLINE void scores(const std::byte* keys, const float* const* q, int head_dim,
-                                      V::F (&s)[G][kScoreVectors]) {
+  static CARRONADE_INLINE void scores(const std::byte* keys, const std::byte* ahead, const float* const* q,
+                                      int head_dim, V::F (&s)[G][kScoreVectors]) {
     const std::byte* scales = keys + kBlock * head_dim;
     for (int d = 0; d < head_dim; d += 32) {
       V::F part[G][kScoreVectors];
       for (int g = 0; g < G; ++g) {
         for (int v = 0; v < kScoreVectors; ++v) part[g][v] = V::zero();
       }
-      add_scores<G>([&](int i) CARRONADE_LAMBDA_INLINE { return V::load_s8(keys + i); }, q, d, d + 32, part);
+      add_scores<G, 1>([&](int i) CARRONADE_LAMBDA_INLINE { return V::load_s8(keys + i); }, ahead, q, d, d + 32, part);
       for (int v = 0; v < kScoreVectors; ++v) {
         const V::F scale = V::load_half(scales + 2 * (kBlock * (d / 32) + V::kLanes * v));
         for (int g = 0; g < G; ++g) s[g][v] = V::fma(part[g][v], scale, s[g][v]);
@@ -105,8 +115,8 @@ struct QuantizedKv {
     }
   }
   template <int G>
-  static CARRONADE_INLINE void values(const std::byte* values, const float (*p)[kBlock], const float* alpha, int from,
-                                      int to, int head_dim, float* const* out) {
+  static CARRONADE_INLINE void values(const std::byte* values, const std::byte* ahead, const float (*p)[kBlock],
+                                      const float* alpha, int from, int to, int head_dim, float* const* out) {
     const std::byte* scales = values + kBlock * head_dim;
     const auto load = [&](int position, int d)
                           CARRONADE_LAMBDA_INLINE { return V::load_s8(values + position * head_dim + d); };
@@ -118,7 +128,7 @@ struct QuantizedKv {
           V::store_float(scaled[g] + V::kLanes * v, V::mul(V::load_float(p[g] + V::kLanes * v), scale));
       }
       for (int part = 0; part < 32; part += 2 * V::kLanes)
-        add_values<G, 2>(load, scaled, alpha, from, to, out, d + part);
+        add_values<G, 2, 1>(load, ahead, head_dim, scaled, alpha, from, to, out, d + part);
     }
   }
 };
@@ -127,41 +137,58 @@ CARRONADE_INLINE V::F tanh(V::F x) {  // 1 - 2 / (e^2x + 1)
   return V::sub(V::set(1.0f), V::div(V::set(2.0f), V::add(exp(V::add(x, x)), V::set(1.0f))));
 }
 
-// One query's scores of a block → probabilities relative to the running maximum; alpha is what its earlier sums must be
-// multiplied by.
-CARRONADE_INLINE void soften(V::F (&s)[kScoreVectors], const AttentionSpan& span, int from, int to, float& max,
-                             V::F (&sum)[kScoreVectors], float (&p)[kBlock], float& alpha) {
-  alpha = 1.0f;
-  if (from >= to) {
-    for (int v = 0; v < kScoreVectors; ++v) V::store_float(p + V::kLanes * v, V::zero());
-    return;
-  }
+// Scales one query's scores of a block, makes those outside of [from, to) small, and returns the largest so far.
+CARRONADE_INLINE float limit_scores(V::F (&s)[kScoreVectors], const AttentionSpan& span, int from, int to, float max) {
+  if (from >= to) return max;
   for (int v = 0; v < kScoreVectors; ++v) {
     s[v] = V::mul(s[v], V::set(span.scale));
     if (span.soft_cap > 0) s[v] = V::mul(V::set(span.soft_cap), tanh(V::div(s[v], V::set(span.soft_cap))));
   }
-  const bool partial = from > 0 || to < kBlock;
-  if (partial) {
-    for (int v = 0; v < kScoreVectors; ++v) V::store_float(p + V::kLanes * v, s[v]);
+  if (from > 0 || to < kBlock) {
+    alignas(64) float lanes[kBlock];
+    for (int v = 0; v < kScoreVectors; ++v) V::store_float(lanes + V::kLanes * v, s[v]);
     for (int i = 0; i < kBlock; ++i) {
-      if (i < from || i >= to) p[i] = 2 * kNothingSeen;
+      if (i < from || i >= to) lanes[i] = 2 * kNothingSeen;
     }
-    for (int v = 0; v < kScoreVectors; ++v) s[v] = V::load_float(p + V::kLanes * v);
+    for (int v = 0; v < kScoreVectors; ++v) s[v] = V::load_float(lanes + V::kLanes * v);
   }
   V::F largest = V::set(max);
   for (int v = 0; v < kScoreVectors; ++v) largest = V::max(s[v], largest);
-  const float now = max_lanes(largest);
-  alignas(64) float difference[V::kLanes] = {max - now};
-  V::store_float(difference, exp(V::load_float(difference)));
-  alpha = difference[0];
-  max = now;
-  for (int v = 0; v < kScoreVectors; ++v) V::store_float(p + V::kLanes * v, exp(V::sub(s[v], V::set(now))));
-  if (partial) {
-    for (int i = 0; i < kBlock; ++i) {
-      if (i < from || i >= to) p[i] = 0.0f;
+  return max_lanes(largest);
+}
+
+// Probabilities of such scores relative to the maximum.
+CARRONADE_INLINE void soften(const V::F (&s)[kScoreVectors], int from, int to, float max, float (&p)[kBlock]) {
+  for (int v = 0; v < kScoreVectors; ++v) V::store_float(p + V::kLanes * v, exp(V::sub(s[v], V::set(max))));
+  for (int i = 0; i < from; ++i) p[i] = 0.0f;
+  for (int i = to; i < kBlock; ++i) p[i] = 0.0f;
+}
+
+// A block's scores of all queries → probabilities relative to the running maxima; alpha is what earlier sums must be
+// multiplied by, 1 where the maximum stays.
+template <int G>
+CARRONADE_INLINE void soften_all(V::F (&s)[G][kScoreVectors], const AttentionSpan& span, const int (&from)[G],
+                                 const int (&to)[G], float (&max)[G], V::F (&sum)[G][kScoreVectors],
+                                 float (&p)[G][kBlock], float (&alpha)[G]) {
+  constexpr int kRounded = (G + V::kLanes - 1) / V::kLanes * V::kLanes;
+  alignas(64) float factor[kRounded] = {};
+  bool rises = false;
+  for (int g = 0; g < G; ++g) {
+    const float now = limit_scores(s[g], span, from[g], to[g], max[g]);
+    factor[g] = max[g] - now;
+    rises |= !(factor[g] == 0.0f);
+    max[g] = now;
+  }
+  if (rises) {
+    for (int i = 0; i < kRounded; i += V::kLanes) V::store_float(factor + i, exp(V::load_float(factor + i)));
+  }
+  for (int g = 0; g < G; ++g) {
+    alpha[g] = rises ? factor[g] : 1.0f;
+    soften(s[g], from[g], from[g] < to[g] ? to[g] : from[g], max[g], p[g]);
+    for (int v = 0; v < kScoreVectors; ++v) {
+      sum[g][v] = V::fma(sum[g][v], V::set(alpha[g]), V::load_float(p[g] + V::kLanes * v));
     }
   }
-  for (int v = 0; v < kScoreVectors; ++v) sum[v] = V::fma(sum[v], V::set(alpha), V::load_float(p + V::kLanes * v));
 }
 
 template <int G, typename Kv>
@@ -193,10 +220,11 @@ void attend_queries(const AttentionSpan& span, int first, const AttentionPartial
     for (int g = 0; g < G; ++g) {
       for (int v = 0; v < kScoreVectors; ++v) s[g][v] = V::zero();
     }
-    Kv::template scores<G>(span.keys[b], q, span.head_dim, s);
+    const int next = b + 1 < span.blocks ? b + 1 : b;
+    Kv::template scores<G>(span.keys[b], span.keys[next], q, span.head_dim, s);
     alignas(64) float p[G][kBlock];
-    for (int g = 0; g < G; ++g) soften(s[g], span, from[g], to[g], max[g], sum[g], p[g], alpha[g]);
-    Kv::template values<G>(span.values[b], p, alpha, least, most, span.head_dim, out);
+    soften_all<G>(s, span, from, to, max, sum, p, alpha);
+    Kv::template values<G>(span.values[b], span.values[next], p, alpha, least, most, span.head_dim, out);
   }
   for (int g = 0; g < G; ++g) {
     V::F total = sum[g][0];
