@@ -32,7 +32,8 @@
 //   q8_0  │ d f16[s][16] │ s × B[8] │                      IQ4_NL too: its levels are bytes
 //   s8    │ d f32[s][16] │ s × B[8] │                      IQ4_XS, whose scales are products
 //   u8    │ d f32[s][2][16] │ m f32[s][2][16] │ s × B[8] │  Q2_K: scale and min a half step, x = d q - m
-//   f16, bf16, f32   element [k][16], any number of columns
+//   f16, f32   element [k][16], any number of columns
+//   bf16       element [k / 2][16][2]: two columns of a row side by side; an odd last one stands beside a zero
 #pragma once
 
 #include <cstddef>
@@ -74,6 +75,11 @@ constexpr Planes planes_of(Layout layout, int64_t steps) {
   planes.q = planes.fifth + (has_fifth ? s * 64 : 0);
   planes.end = planes.q + s * (bytes ? 512 : 256);
   return planes;
+}
+
+// Where column k of row r stands in a panel of f16, bf16 or f32, in elements.
+constexpr int64_t element_of(Layout layout, int64_t k, int r) {
+  return layout == Layout::kBF16 ? 2 * (kPanelRows * (k / 2) + r) + k % 2 : kPanelRows * k + r;
 }
 
 Layout layout_of(DType dtype);

@@ -432,27 +432,43 @@ struct ElementF16 {
   static constexpr int kBytes = 2;
   static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_half(p); }
 };
-struct ElementBF16 {
-  static constexpr int kBytes = 2;
-  static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_bfloat(p); }
-};
 struct ElementF32 {
   static constexpr int kBytes = 4;
   static CARRONADE_INLINE V::F load(const std::byte* p) { return V::load_float(p); }
 };
 
+// Lanes v of column i + kOdd of a panel; i is even.
+template <typename E>
+struct PlainPanel {
+  static constexpr int kPairBytes = 32 * E::kBytes;
+  template <int kOdd>
+  static CARRONADE_INLINE V::F load(const std::byte* panel, int64_t i, int v) {
+    return E::load(panel + E::kBytes * (16 * (i + kOdd) + V::kLanes * v));
+  }
+};
+struct BFloatPanel {  // pairs of columns: half of the work of widening them one by one
+  static constexpr int kPairBytes = 64;
+  template <int kOdd>
+  static CARRONADE_INLINE V::F load(const std::byte* panel, int64_t i, int v) {
+    const V::I pairs = V::load(panel + 32 * i + V::kBytes * v);
+    return kOdd ? V::odd_bfloats(pairs) : V::even_bfloats(pairs);
+  }
+};
+
 // Two sums a column, over even and odd k, so that a single column does not wait for each addition.
-template <int C, typename E>
-void add_float_columns(const std::byte* panel, const float* x, int64_t stride, int64_t k, bool add, float* y) {
+template <int C, typename Panel>
+void add_float_columns(const std::byte* panel, const float* x, int64_t stride, int64_t k, bool ask, bool add,
+                       float* y) {
   V::F sum[2][C][V::kVectors];
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) sum[0][c][v] = sum[1][c][v] = V::zero();
   }
   int64_t i = 0;
   for (; i + 2 <= k; i += 2) {
+    if (ask) prefetch_step<Panel::kPairBytes>(panel, i / 2);
     unroll<2>([&](auto odd) CARRONADE_LAMBDA_INLINE {
       for (int v = 0; v < V::kVectors; ++v) {
-        const V::F w = E::load(panel + E::kBytes * (16 * (i + odd.value) + V::kLanes * v));
+        const V::F w = Panel::template load<odd.value>(panel, i, v);
         for (int c = 0; c < C; ++c)
           sum[odd.value][c][v] = V::fma(w, V::set(x[c * stride + i + odd.value]), sum[odd.value][c][v]);
       }
@@ -460,7 +476,7 @@ void add_float_columns(const std::byte* panel, const float* x, int64_t stride, i
   }
   if (i < k) {
     for (int v = 0; v < V::kVectors; ++v) {
-      const V::F w = E::load(panel + E::kBytes * (16 * i + V::kLanes * v));
+      const V::F w = Panel::template load<0>(panel, i, v);
       for (int c = 0; c < C; ++c) sum[0][c][v] = V::fma(w, V::set(x[c * stride + i]), sum[0][c][v]);
     }
   }
@@ -473,11 +489,10 @@ void add_float_columns(const std::byte* panel, const float* x, int64_t stride, i
   }
 }
 
-template <typename E>
+template <typename Panel>
 void matmul_float(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add, float* y) {
-  int column = 0;
-  for (; column + 3 <= n; column += 3)
-    add_float_columns<3, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
-  if (n - column == 2) add_float_columns<2, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
-  if (n - column == 1) add_float_columns<1, E>(panel, x + column * stride, stride, k, add, y + 16 * column);
+  for_column_groups<3>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE {
+    add_float_columns<c.value, Panel>(panel, x + column * stride, stride, k, column == 0 && n > 1, add,
+                                      y + 16 * column);
+  });
 }

@@ -232,13 +232,13 @@ void pack_planes(DType dtype, const std::byte* source, size_t stride, int rows, 
 }
 
 template <typename T>
-void pack_elements(const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel) {
+void pack_elements(Layout layout, const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel) {
   for (int64_t begin = 0; begin < columns; begin += 32) {  // a cache line of each row at a time
     const int64_t end = begin + 32 < columns ? begin + 32 : columns;
     for (int r = 0; r < rows; ++r) {
       const std::byte* row = source + static_cast<size_t>(r) * stride;
       for (int64_t k = begin; k < end; ++k) {
-        store(panel + sizeof(T) * static_cast<size_t>(kPanelRows * k + r),
+        store(panel + sizeof(T) * static_cast<size_t>(element_of(layout, k, r)),
               load<T>(row + sizeof(T) * static_cast<size_t>(k)));
       }
     }
@@ -284,10 +284,10 @@ Layout layout_of(DType dtype) {
 void pack_panel(DType dtype, const std::byte* source, size_t stride, int rows, int64_t columns, std::byte* panel) {
   switch (dtype) {
     case DType::kF32:
-      return pack_elements<uint32_t>(source, stride, rows, columns, panel);
+      return pack_elements<uint32_t>(Layout::kF32, source, stride, rows, columns, panel);
     case DType::kF16:
     case DType::kBF16:
-      return pack_elements<uint16_t>(source, stride, rows, columns, panel);
+      return pack_elements<uint16_t>(layout_of(dtype), source, stride, rows, columns, panel);
     case DType::kQ4_0:
       return pack_planes<BlockQ4_0>(dtype, source, stride, rows, columns, panel);
     case DType::kQ4_1:

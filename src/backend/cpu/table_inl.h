@@ -12,9 +12,9 @@ constexpr Kernels make_table(const char* name) {
   table.matmul[static_cast<int>(Layout::kQ8_0)] = matmul<ReadPlanes<Layout::kQ8_0>>;
   table.matmul[static_cast<int>(Layout::kS8)] = matmul<ReadPlanes<Layout::kS8>>;
   table.matmul[static_cast<int>(Layout::kU8)] = matmul<ReadU8>;
-  table.matmul_float[static_cast<int>(Layout::kF16) - kIntegerLayouts] = matmul_float<ElementF16>;
-  table.matmul_float[static_cast<int>(Layout::kBF16) - kIntegerLayouts] = matmul_float<ElementBF16>;
-  table.matmul_float[static_cast<int>(Layout::kF32) - kIntegerLayouts] = matmul_float<ElementF32>;
+  table.matmul_float[static_cast<int>(Layout::kF16) - kIntegerLayouts] = matmul_float<PlainPanel<ElementF16>>;
+  table.matmul_float[static_cast<int>(Layout::kBF16) - kIntegerLayouts] = matmul_float<BFloatPanel>;
+  table.matmul_float[static_cast<int>(Layout::kF32) - kIntegerLayouts] = matmul_float<PlainPanel<ElementF32>>;
   table.attention[static_cast<int>(KvFormat::kF16)] = attend<PlainKv<ElementF16>>;
   table.attention[static_cast<int>(KvFormat::kF32)] = attend<PlainKv<ElementF32>>;
   table.attention[static_cast<int>(KvFormat::kQ8_0)] = attend<QuantizedKv>;

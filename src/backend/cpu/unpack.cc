@@ -71,7 +71,7 @@ float value_planes(Layout layout, const std::byte* panel, const Planes& p, int64
 
 // Column 32 step + k of row r.
 float value(Layout layout, const std::byte* panel, const Planes& planes, int64_t step, int k, int r) {
-  const int64_t chunk = step / kChunkSteps, element = 16 * (32 * step + k) + r;
+  const int64_t chunk = step / kChunkSteps, element = element_of(layout, kStepColumns * step + k, r);
   const int j = static_cast<int>(step % kChunkSteps);
   switch (layout) {
     case Layout::kQ4_K:
@@ -114,8 +114,9 @@ size_t panel_bytes(Layout layout, int64_t columns) {
     case Layout::kQ6_K:
       return whole_lines(k / 256 * kQ6KChunkBytes);
     case Layout::kF16:
-    case Layout::kBF16:
       return whole_lines(k * 2 * kPanelRows);
+    case Layout::kBF16:
+      return whole_lines((k + k % 2) * 2 * kPanelRows);
     case Layout::kF32:
       return whole_lines(k * 4 * kPanelRows);
     default:

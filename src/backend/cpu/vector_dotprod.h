@@ -43,8 +43,12 @@ struct Dotprod {
   static CARRONADE_INLINE void store_half(void* p, F x) {
     vst1_u16(static_cast<uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(x)));
   }
-  static CARRONADE_INLINE F load_bfloat(const void* p) {
-    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(static_cast<const uint16_t*>(p)), 16));
+  // Of 32-bit lanes that hold two BF16: the lower, or the upper.
+  static CARRONADE_INLINE F even_bfloats(I pairs) {
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_s8(pairs), 16));
+  }
+  static CARRONADE_INLINE F odd_bfloats(I pairs) {
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_s8(pairs), vdupq_n_u32(0xffff0000u)));
   }
   static CARRONADE_INLINE F load_u8(const void* p) {
     return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(load_4(p))))));

@@ -59,12 +59,9 @@ struct V {
     for (int i = 0; i < 16; ++i) half[i] = float_to_half(x[i]);
     __builtin_memcpy(p, half, 32);
   }
-  static CARRONADE_INLINE F load_bfloat(const void* p) {
-    typedef uint16_t H __attribute__((vector_size(32), aligned(16)));
-    H bits;
-    __builtin_memcpy(&bits, p, 32);
-    return (F)(__builtin_convertvector(bits, W) << 16);
-  }
+  // Of 32-bit lanes that hold two BF16: the lower, or the upper.
+  static CARRONADE_INLINE F even_bfloats(I pairs) { return (F)((W)pairs << 16); }
+  static CARRONADE_INLINE F odd_bfloats(I pairs) { return (F)((W)pairs & static_cast<int32_t>(0xffff0000u)); }
   static CARRONADE_INLINE F load_u8(const void* p) {
     typedef uint8_t B __attribute__((vector_size(16)));
     B values;
