@@ -2,10 +2,12 @@
 """Carronade beside llama.cpp: same machine, file, threads and prompt lengths, interleaved in one run; writes docs/benchmarks.md's table and
 the plot over batch sizes.
 
-usage: compare.py [--rounds N] [--models a,b] [--batches 1,4,8] [--long TOKENS] [--threads N] [--plot] [--dry-run]
+usage: compare.py [--rounds N] [--models a,b] [--batches 1,4,8] [--long TOKENS] [--threads N] [--resume] [--plot] [--dry-run]
 
 Each round runs ours, then llama.cpp as it comes (re-packed weights), then llama.cpp with re-packing off; the better of its two medians is the
-one we are held against. The ratio is between medians; minima stand beside them, since a shared machine is noisy. Before and after each
+one we are held against. Both read a prompt of the same
+length before the answers to one that are measured. Every figure goes into a file at once; --resume adds rounds to what is there, whatever
+earlier runs measured. The ratio is between medians; minima stand beside them, since a shared machine is noisy. Before and after each
 measure the speed of reading memory is measured too: for answers to one, the table says how much of it the weights alone took.
 """
 import argparse
@@ -18,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import llama_cpp
 
@@ -28,6 +31,7 @@ import plot  # noqa: E402
 BINARY = ROOT / "build/release/carronade"
 DOCUMENT = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks/batches.svg"
+RESULTS = ROOT / "build/bench/compare.jsonl"
 BEGIN, END = "<!-- table: make bench -->", "<!-- end of table -->"
 PROMPT, GENERATE = 512, 64
 BATCH_PROMPT = 128
@@ -35,24 +39,46 @@ SETTINGS = {"default": True, "--no-repack": False}
 
 
 @dataclasses.dataclass
-class Row:
-    """A measure's figures, all in tokens a second."""
+class Figure:
+    """One round of one measure, in tokens a second: a line of the results' file."""
 
+    model: str
+    what: str
     batch: int  # of sequences that decode together; 0: reading a prompt
-    per_token: float = 0.0  # bytes of weights, where a token reads them all
-    ours: list[float] = dataclasses.field(default_factory=list)
-    theirs: dict[str, list[float]] = dataclasses.field(default_factory=lambda: {name: [] for name in SETTINGS})
-    bandwidth: list[float] = dataclasses.field(default_factory=list)  # bytes a second, around each measure
+    per_token: float  # bytes of weights, where a token reads them all
+    ours: float
+    theirs: dict[str, float]  # by setting
+    before: float  # bytes a second read from memory, before ours
+    after: float
+
+
+@dataclasses.dataclass
+class Row:
+    """A measure's figures of all rounds."""
+
+    figures: list[Figure]
+
+    def ours(self) -> list[float]:
+        return [figure.ours for figure in self.figures]
+
+    def theirs(self, name: str) -> list[float]:
+        return [figure.theirs[name] for figure in self.figures]
 
     def best(self) -> str:
-        return max(self.theirs, key=lambda name: statistics.median(self.theirs[name]))
+        return max(SETTINGS, key=lambda name: statistics.median(self.theirs(name)))
 
     def share(self) -> str:
         """What of the bandwidth around it the weights took: the median over the rounds."""
-        if not self.per_token:
+        if not self.figures[0].per_token:
             return ""
-        around = [(before + after) / 2 for before, after in zip(self.bandwidth[::2], self.bandwidth[1::2])]
-        return f"{statistics.median(speed * self.per_token / width for speed, width in zip(self.ours, around)):.0%}"
+        return f"{statistics.median(f.ours * f.per_token * 2 / (f.before + f.after) for f in self.figures):.0%}"
+
+
+def rows_of(figures: list[Figure]) -> dict[str, dict[str, Row]]:
+    results: dict[str, dict[str, Row]] = {}
+    for figure in sorted(figures, key=lambda f: f.batch if "batch" in f.what else 0):
+        results.setdefault(figure.model, {}).setdefault(figure.what, Row([])).figures.append(figure)
+    return results
 
 
 def read_json(*arguments: str) -> dict:
@@ -67,42 +93,36 @@ def bandwidth() -> float:
     return read_json("doctor")["memory"]["bandwidth"]
 
 
-def measure(model: str, batches: list[int], long: int, rounds: int, threads: int) -> dict[str, Row]:
-    if subprocess.run([str(BINARY), "pull", model], check=False).returncode:
+def measure(model: str, batches: list[int], long: int, rounds: int, threads: int) -> Iterator[Figure]:
+    if not pathlib.Path(model).exists() and subprocess.run([str(BINARY), "pull", model], check=False).returncode:
         sys.exit(f"could not get {model}")
     shown = read_json("show", model)
-    path, per_step = pathlib.Path(shown["installed"]["path"]), shown["checkpoint"]["memory"]["per_step"]
-    rows: dict[str, Row] = {}
+    path = pathlib.Path(shown["installed"]["path"] if "installed" in shown else model)
+    per_step = shown["checkpoint"]["memory"]["per_step"]
+    name = pathlib.Path(model).stem if pathlib.Path(model).exists() else model
 
-    def take(row: Row, mine: float, before: float) -> None:
-        row.ours.append(mine)
-        row.bandwidth += [before, bandwidth()]
-
-    def read_and_write(prompt: int, read: Row, write: Row) -> None:
+    def read_and_write(prompt: int) -> Iterator[Figure]:
         before = bandwidth()
         mine = ours(model, prompt, GENERATE, 1, threads)
-        take(read, mine["prefill_tokens_per_second"], before)
-        take(write, mine["decode_tokens_per_second"], before)
-        for name, repack in SETTINGS.items():
-            peer = llama_cpp.bench(path, prompt, GENERATE, threads, repack, depth=0 if prompt == PROMPT else prompt)
-            read.theirs[name].append(peer["prefill"])
-            write.theirs[name].append(peer["decode"])
+        after = bandwidth()
+        peer = {setting: llama_cpp.bench(path, prompt, GENERATE, threads, repack) for setting, repack in SETTINGS.items()}
+        yield Figure(name, f"prefill, {prompt} tokens", 0, 0.0, mine["prefill_tokens_per_second"],
+                     {setting: both["prefill"] for setting, both in peer.items()}, before, after)
+        yield Figure(name, f"decode after {prompt} tokens", 1, per_step, mine["decode_tokens_per_second"],
+                     {setting: both["decode"] for setting, both in peer.items()}, before, after)
 
     for number in range(rounds):
         print(f"{model}: round {number + 1} of {rounds}", file=sys.stderr)
-        read_and_write(PROMPT, rows.setdefault(f"prefill, {PROMPT} tokens", Row(0)), rows.setdefault("decode, batch 1", Row(1, per_step)))
+        if 1 in batches:
+            yield from read_and_write(PROMPT)
         if long:
-            read_and_write(long, rows.setdefault(f"prefill, {long} tokens", Row(0)),
-                           rows.setdefault(f"decode after {long} tokens", Row(1, per_step)))
+            yield from read_and_write(long)
         for batch in batches:
-            if batch == 1:
-                continue
-            row = rows.setdefault(f"decode, batch {batch}", Row(batch))
             before = bandwidth()
-            take(row, ours(model, BATCH_PROMPT, GENERATE, batch, threads)["decode_tokens_per_second"], before)
-            for name, repack in SETTINGS.items():
-                row.theirs[name].append(llama_cpp.batched_decode(path, BATCH_PROMPT, GENERATE, batch, threads, repack))
-    return rows
+            mine = ours(model, BATCH_PROMPT, GENERATE, batch, threads)["decode_tokens_per_second"]
+            after = bandwidth()
+            peer = {setting: llama_cpp.batched_decode(path, BATCH_PROMPT, GENERATE, batch, threads, repack) for setting, repack in SETTINGS.items()}
+            yield Figure(name, f"decode, batch {batch}", batch, per_step if batch == 1 else 0.0, mine, peer, before, after)
 
 
 def processor() -> str:
@@ -112,27 +132,29 @@ def processor() -> str:
     return platform.processor()
 
 
-def table(results: dict[str, dict[str, Row]], isa: str, threads: int, rounds: int, command: str) -> str:
-    widths = [width for rows in results.values() for row in rows.values() for width in row.bandwidth]
-    lines = [BEGIN, f"{datetime.date.today().isoformat()}, {processor()} ({isa}), {threads} threads, {rounds} interleaved rounds, tokens a second. "
+def table(results: dict[str, dict[str, Row]], isa: str, threads: int, command: str) -> str:
+    widths = [width for rows in results.values() for row in rows.values() for f in row.figures for width in (f.before, f.after)]
+    lines = [BEGIN, f"{datetime.date.today().isoformat()}, {processor()} ({isa}), {threads} threads, interleaved rounds, tokens a second. "
              f"Memory was read at {min(widths) / 1e9:.0f} to {max(widths) / 1e9:.0f} GB/s around the measures, {statistics.median(widths) / 1e9:.0f} "
              f"at the median. Command: `{command}`.", "",
-             "| model | measure | Carronade median (min) | llama.cpp median (min) | its better setting | ratio | of the bandwidth |",
-             "|---|---|---|---|---|---|---|"]
+             "| model | measure | rounds | Carronade median (min) | llama.cpp median (min) | its better setting | ratio | of the bandwidth |",
+             "|---|---|---|---|---|---|---|---|"]
     for model, rows in results.items():
         for what, row in rows.items():
             best = row.best()
-            ratio = statistics.median(row.ours) / statistics.median(row.theirs[best])
-            lines.append(f"| {model} | {what} | {statistics.median(row.ours):.1f} ({min(row.ours):.1f}) | "
-                         f"{statistics.median(row.theirs[best]):.1f} ({min(row.theirs[best]):.1f}) | {best} | {ratio:.2f}× | {row.share()} |")
+            mine, peer = row.ours(), row.theirs(best)
+            lines.append(f"| {model} | {what} | {len(mine)} | {statistics.median(mine):.1f} ({min(mine):.1f}) | "
+                         f"{statistics.median(peer):.1f} ({min(peer):.1f}) | {best} | "
+                         f"{statistics.median(mine) / statistics.median(peer):.2f}× | {row.share()} |")
     return "\n".join([*lines, END])
 
 
 def batch_plot(rows: dict[str, Row]) -> str:
-    decodes = {row.batch: row for what, row in rows.items() if what.startswith("decode, batch")}
-    series = {"Carronade": [(batch, statistics.median(row.ours)) for batch, row in decodes.items()]}
+    decodes = {row.figures[0].batch: row for what, row in rows.items() if what.startswith("decode, batch")}
+    series = {"Carronade": [(batch, statistics.median(row.ours())) for batch, row in decodes.items()]}
     for name in SETTINGS:
-        series["llama.cpp" + ("" if name == "default" else " " + name)] = [(b, statistics.median(r.theirs[name])) for b, r in decodes.items()]
+        label = "llama.cpp" + ("" if name == "default" else " " + name)
+        series[label] = [(batch, statistics.median(row.theirs(name))) for batch, row in decodes.items()]
     return plot.lines(series, "sequences that decode together", "tokens a second, all together")
 
 
@@ -143,13 +165,21 @@ def main() -> None:
     parser.add_argument("--batches", default="1,4,8")
     parser.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also a prompt of so many tokens, and decoding after it")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--resume", action="store_true", help=f"keep what earlier runs left in {RESULTS.relative_to(ROOT)}")
     parser.add_argument("--plot", action="store_true", help=f"draw the first model's decoding by batch into {PLOT.relative_to(ROOT)}")
     parser.add_argument("--dry-run", action="store_true", help="print the table, leave the documents")
     options = parser.parse_args()
     batches = [int(b) for b in options.batches.split(",")]
-    results = {m: measure(m, batches, options.long, options.rounds, options.threads) for m in options.models.split(",")}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        RESULTS.unlink(missing_ok=True)
+    for model in options.models.split(","):
+        for figure in measure(model, batches, options.long, options.rounds, options.threads):
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(dataclasses.asdict(figure)) + "\n")
+    results = rows_of([Figure(**json.loads(line)) for line in RESULTS.read_text().splitlines()])
     isa = ours("smollm2-135m", 8, 2, 1, 1)["isa"]
-    text = table(results, isa, options.threads, options.rounds, "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""))
+    text = table(results, isa, options.threads, "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""))
     print(text)
     if options.dry_run:
         return

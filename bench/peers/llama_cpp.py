@@ -27,14 +27,11 @@ def tool(name: str) -> str:
     return str(path)
 
 
-def bench(model: pathlib.Path, prompt: int, generate: int, threads: int, repack: bool, depth: int = 0) -> dict[str, float]:
-    """Tokens a second of one run of llama-bench: {"prefill": …, "decode": …}; it decodes behind `depth` tokens."""
+def bench(model: pathlib.Path, prompt: int, generate: int, threads: int, repack: bool) -> dict[str, float]:
+    """Tokens a second of one run of llama-bench: {"prefill": …, "decode": …}; it decodes behind the prompt."""
     common = [tool("llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "--repack", str(int(repack)), "-o", "json"]
-    runs = [["-p", str(prompt), "-n", "0"], ["-p", "0", "-n", str(generate), "-d", str(depth)]]
-    if depth == 0:
-        runs = [["-p", str(prompt), "-n", str(generate)]]
     rows = []
-    for run in runs:
+    for run in [["-p", str(prompt), "-n", "0"], ["-p", "0", "-n", str(generate), "-d", str(prompt)]]:
         rows += json.loads(subprocess.run([*common, *run], check=True, capture_output=True, text=True).stdout)
     return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in rows}
 
