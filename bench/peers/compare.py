@@ -5,10 +5,10 @@ the plot over batch sizes.
 usage: compare.py [--rounds N] [--models a,b] [--batches 1,4,8] [--long TOKENS] [--threads N] [--resume] [--plot] [--dry-run]
 
 Each round runs ours, then llama.cpp as it comes (re-packed weights), then llama.cpp with re-packing off; the better of its two medians is the
-one we are held against. Both read a prompt of the same
-length before the answers to one that are measured. Every figure goes into a file at once; --resume adds rounds to what is there, whatever
-earlier runs measured. The ratio is between medians; minima stand beside them, since a shared machine is noisy. Before and after each
-measure the speed of reading memory is measured too: for answers to one, the table says how much of it the weights alone took.
+one we are held against. Both read a prompt of the same length before the answers to one that are measured. Every figure goes into a file at
+once; --resume adds rounds to what is there, whatever earlier runs measured (with --rounds 0 none). A ratio is given of the medians,
+and of each side's best round, since a shared machine is noisy and noise only ever slows. Before and after each measure the speed of reading
+memory is measured too: for answers to one, the table says how much of it the weights alone took.
 """
 import argparse
 import dataclasses
@@ -132,20 +132,23 @@ def processor() -> str:
     return platform.processor()
 
 
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
 def table(results: dict[str, dict[str, Row]], isa: str, threads: int, command: str) -> str:
     widths = [width for rows in results.values() for row in rows.values() for f in row.figures for width in (f.before, f.after)]
     lines = [BEGIN, f"{datetime.date.today().isoformat()}, {processor()} ({isa}), {threads} threads, interleaved rounds, tokens a second. "
              f"Memory was read at {min(widths) / 1e9:.0f} to {max(widths) / 1e9:.0f} GB/s around the measures, {statistics.median(widths) / 1e9:.0f} "
              f"at the median. Command: `{command}`.", "",
-             "| model | measure | rounds | Carronade median (min) | llama.cpp median (min) | its better setting | ratio | of the bandwidth |",
-             "|---|---|---|---|---|---|---|---|"]
+             "| model | measure | rounds | Carronade median (range) | llama.cpp median (range) | its better setting | ratio of medians | of best rounds | of the bandwidth |",
+             "|---|---|---|---|---|---|---|---|---|"]
     for model, rows in results.items():
         for what, row in rows.items():
             best = row.best()
             mine, peer = row.ours(), row.theirs(best)
-            lines.append(f"| {model} | {what} | {len(mine)} | {statistics.median(mine):.1f} ({min(mine):.1f}) | "
-                         f"{statistics.median(peer):.1f} ({min(peer):.1f}) | {best} | "
-                         f"{statistics.median(mine) / statistics.median(peer):.2f}× | {row.share()} |")
+            lines.append(f"| {model} | {what} | {len(mine)} | {spread(mine)} | {spread(peer)} | {best} | "
+                         f"{statistics.median(mine) / statistics.median(peer):.2f}× | {max(mine) / max(peer):.2f}× | {row.share()} |")
     return "\n".join([*lines, END])
 
 
@@ -162,14 +165,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", default="qwen2.5-coder-1.5b,qwen2.5-coder-0.5b,smollm2-135m")
-    parser.add_argument("--batches", default="1,4,8")
+    parser.add_argument("--batches", default="1,4,8", help="0: none")
     parser.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also a prompt of so many tokens, and decoding after it")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--resume", action="store_true", help=f"keep what earlier runs left in {RESULTS.relative_to(ROOT)}")
     parser.add_argument("--plot", action="store_true", help=f"draw the first model's decoding by batch into {PLOT.relative_to(ROOT)}")
     parser.add_argument("--dry-run", action="store_true", help="print the table, leave the documents")
     options = parser.parse_args()
-    batches = [int(b) for b in options.batches.split(",")]
+    batches = [int(b) for b in options.batches.split(",") if int(b)]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     if not options.resume:
         RESULTS.unlink(missing_ok=True)

@@ -36,6 +36,24 @@ TEST_F(EngineTest, AnswersAndCounts) {
   EXPECT_FALSE(finished.error);
 }
 
+TEST_F(EngineTest, WithoutPacingAPromptTakesAStepWhoeverStreams) {
+  EngineOptions options = small_options();
+  options.max_num_batched_tokens = 200;
+  options.pace = false;
+  const auto engine = make_engine(options);
+  Listener streams;
+  Request ask = request(prompt(4), 200);
+  ask.sink = streams.sink();
+  engine->submit(std::move(ask));
+  streams.wait_for_tokens(2);
+  answer(*engine, request(prompt(150, 2), 1));
+  streams.wait();
+  const HistogramValues rows = engine->metrics().step_rows.values();
+  uint64_t large = 0;
+  for (size_t i = 0; i < rows.counts.size(); ++i) large += i > 0 && rows.bounds[i - 1] >= 128 ? rows.counts[i] : 0;
+  EXPECT_EQ(large, 1u);  // steps of more than 128 rows; paced ones are half of that
+}
+
 TEST_F(EngineTest, TheSameAnswerWhateverTheLoadTheChunksAndTheCache) {
   // Alone, the prompt in one chunk, nothing cached.
   EngineOptions alone = small_options();

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""transformers on torch as a peer: reading a prompt and decoding in batches, beside `carronade bench` on the same file, interleaved.
+
+    pip install torch transformers gguf accelerate
+    torch_peer.py FILE.gguf [--dtype bfloat16] [--prompt 128] [--generate 32] [--batches 1,4] [--rounds 3] [--threads N]
+
+transformers widens the file's weights to `dtype`, since it has no kernels for their blocks; both get random tokens, a greedy answer and the
+same threads. Prints a Markdown table of medians (minima), tokens a second.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import time
+
+import torch
+import transformers
+
+BINARY = pathlib.Path(__file__).resolve().parents[2] / "build/release/carronade"
+
+
+def load(path: pathlib.Path, dtype: str) -> transformers.PreTrainedModel:
+    model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=getattr(torch, dtype))
+    return model.eval()
+
+
+@torch.inference_mode()
+def theirs(model: transformers.PreTrainedModel, prompt: int, generate: int, batch: int) -> dict[str, float]:
+    tokens = torch.randint(0, model.config.vocab_size, (batch, prompt))
+    start = time.perf_counter()
+    out = model(tokens, use_cache=True, logits_to_keep=1)
+    read = time.perf_counter()
+    for _ in range(generate):
+        out = model(out.logits[:, -1:].argmax(-1), past_key_values=out.past_key_values, use_cache=True)
+    return {"prefill": batch * prompt / (read - start), "decode": batch * generate / (time.perf_counter() - read)}
+
+
+def ours(path: pathlib.Path, prompt: int, generate: int, batch: int, threads: int) -> dict[str, float]:
+    command = [str(BINARY), "bench", str(path), "--prompt", str(prompt), "--generate", str(generate), "--batch", str(batch), "--threads",
+               str(threads), "--json"]
+    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {"prefill": result["prefill_tokens_per_second"], "decode": result["decode_tokens_per_second"]}
+
+
+def cell(values: list[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32", "float16"])
+    parser.add_argument("--prompt", type=int, default=128)
+    parser.add_argument("--generate", type=int, default=32)
+    parser.add_argument("--batches", default="1,4")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = load(options.model.resolve(), options.dtype)
+    theirs(model, 8, 2, 1)  # warms up
+    print(f"| {options.model.stem}, torch {torch.__version__}, {options.dtype} | Carronade median (min) | transformers median (min) | ratio |")
+    print("|---|---|---|---|")
+    for batch in [int(b) for b in options.batches.split(",")]:
+        mine, peer = [], []
+        for _ in range(options.rounds):
+            mine.append(ours(options.model, options.prompt, options.generate, batch, options.threads))
+            peer.append(theirs(model, options.prompt, options.generate, batch))
+        for what in ["prefill", "decode"] if batch == 1 else ["decode"]:
+            a, b = [m[what] for m in mine], [p[what] for p in peer]
+            name = f"prefill, {options.prompt} tokens" if what == "prefill" else f"decode, batch {batch}"
+            print(f"| {name} | {cell(a)} | {cell(b)} | {statistics.median(a) / statistics.median(b):.2f}× |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
