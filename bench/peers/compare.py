@@ -182,7 +182,8 @@ def main() -> None:
                 file.write(json.dumps(dataclasses.asdict(figure)) + "\n")
     results = rows_of([Figure(**json.loads(line)) for line in RESULTS.read_text().splitlines()])
     isa = ours("smollm2-135m", 8, 2, 1, 1)["isa"]
-    text = table(results, isa, options.threads, "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else ""))
+    command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] and not options.resume else "")
+    text = table(results, isa, options.threads, command + ("`, rounds of several runs with `--resume" if options.resume else ""))
     print(text)
     if options.dry_run:
         return
