@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "engine/kv_budget.h"
+#include "engine/metrics.h"
 #include "engine/testing.h"
 
 namespace carronade {
