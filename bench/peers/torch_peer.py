@@ -4,8 +4,8 @@
     pip install torch transformers gguf accelerate
     torch_peer.py FILE.gguf [--dtype bfloat16] [--prompt 128] [--generate 32] [--batches 1,4] [--rounds 3] [--threads N]
 
-transformers widens the file's weights to `dtype`, since it has no kernels for their blocks; both get random tokens, a greedy answer and the
-same threads. Prints a Markdown table of medians (minima), tokens a second.
+transformers keeps a file's blocks packed and computes in float32, whatever `dtype` says; a BF16 file it takes as it is. Both get random tokens,
+a greedy answer and the same threads. Prints a Markdown table of medians (minima), tokens a second.
 """
 import argparse
 import json
