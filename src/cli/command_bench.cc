@@ -78,7 +78,7 @@ struct Measurement {
 };
 
 // Tokens that a sequence writes while prompts that came with its own are still read: at most one a step.
-int head_start(int prompt, int batch) { return (batch - 1) * prompt / kStepRows + batch; }
+int head_start(int prompt, int batch) { return batch > 1 ? (batch - 1) * prompt / kStepRows + batch : 0; }
 
 // One batch of random prompts, through the engine as any request.
 Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_t seed) {
@@ -90,7 +90,7 @@ Measurement measure(Engine& engine, int prompt, int generate, int batch, uint32_
     Request request;
     for (int t = 0; t < prompt; ++t) request.prompt.push_back(any(random));
     request.sampling.temperature = 0;
-    request.sampling.max_tokens = generate + (batch > 1 ? head_start(prompt, batch) : 0);
+    request.sampling.max_tokens = generate + head_start(prompt, batch);
     request.sink = stopwatch.sink(i);
     engine.submit(std::move(request));
   }

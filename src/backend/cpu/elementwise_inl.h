@@ -12,7 +12,7 @@ CARRONADE_INLINE void store_some(float* p, V::F x, int64_t count) {
   for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
-// Where the traits do not have their own.
+// The next three are the traits' own where they have them.
 template <typename T = V>
 CARRONADE_INLINE float sum_lanes(V::F x) {
   if constexpr (requires { T::sum_lanes(x); }) {
