@@ -14,14 +14,15 @@
 //           └─────────────────────┴─────────────┴─────┴───────────┘
 //
 // One-bit tile F: byte b of lane r holds bit 4 of column 4i+b in bit i, of column 16+4i+b in bit 4+i.
-// Two-bit tiles T[h], h = 0, 1: byte b of lane r holds bits 4-5 of column 16h+4i+b in bits 2i, 2i+1.
+// Six-bit tiles S[h][i], h = 0, 1, i = 0…2: byte b of lane r holds column 16h+4i+b in bits 0-5, and bits 2i, 2i+1 of
+// column 16h+12+b in bits 6-7: four columns in three bytes.
 // Byte tiles B[i], i = 0…7: byte b of lane r is column 4i+b.
 //
 // Super-block layouts: a chunk is 8 steps (256 columns); chunks of a panel follow one another.
 //
 //   q4_k  2368 B │ d f16[16] │ dmin f16[16] │ scale u8[8][16] │ min u8[8][16] │ 8 × N[4] │
 //   q5_k  2880 B │ d f16[16] │ dmin f16[16] │ scale u8[8][16] │ min u8[8][16] │ 8 × F    │ 8 × N[4] │
-//   q6_k  3392 B │ scale i8[16][16] │ d f16[16] │ 32 B unused │ 8 × T[2] │ 8 × N[4] │
+//   q6_k  3392 B │ scale i8[16][16] │ d f16[16] │ 32 B unused │ 8 × S[2][3] │
 //         Q3_K too: its q + 28 is six bits
 //
 // Plane layouts, for formats whose rows need not be whole super-blocks: each plane runs over all steps s of the panel
@@ -56,7 +57,7 @@ inline bool is_integer(Layout layout) { return static_cast<int>(layout) < kInteg
 inline constexpr int kQ4KChunkBytes = 2368, kQ5KChunkBytes = 2880, kQ6KChunkBytes = 3392;
 // Where the parts of a chunk begin.
 inline constexpr int kQ45KScales = 64, kQ45KMins = 192, kQ4KNibbles = 320, kQ5KFifth = 320, kQ5KNibbles = 832;
-inline constexpr int kQ6KHalf = 256, kQ6KTwo = 320, kQ6KNibbles = 1344;
+inline constexpr int kQ6KHalf = 256, kQ6KTiles = 320;
 
 // Offsets of a plane layout's planes for `steps` steps; d is at 0. Planes that a layout lacks have no extent.
 struct Planes {

@@ -32,14 +32,20 @@ CARRONADE_INLINE V::I read_fifth(const std::byte* tile, int v) {
     return V::bits_and(V::template shift_right<I - 4>(bits), V::set_bytes(16));
 }
 
-// Bits 4-5 of tile I's values, from the two-bit tiles.
+// Tile I of the six-bit tiles.
 template <int I>
-CARRONADE_INLINE V::I read_two(const std::byte* tiles, int v) {
-  const V::I bits = V::load(tiles + 64 * (I / 4) + V::kBytes * v);
-  if constexpr (I % 4 < 2)
-    return V::bits_and(V::template shift_left<4 - 2 * (I % 4)>(bits), V::set_bytes(48));
-  else
-    return V::bits_and(V::template shift_right<2 * (I % 4) - 4>(bits), V::set_bytes(48));
+CARRONADE_INLINE V::I read_six(const std::byte* tiles, int v) {
+  const auto load = [&](int i)
+                        CARRONADE_LAMBDA_INLINE { return V::load(tiles + 64 * (3 * (I / 4) + i) + V::kBytes * v); };
+  if constexpr (I % 4 < 3) {
+    return V::bits_and(load(I % 4), V::set_bytes(63));
+  } else {
+    const V::I upper = V::set_bytes(192);
+    const V::I low = V::template shift_right<6>(V::bits_and(load(0), upper));
+    const V::I middle = V::template shift_right<4>(V::bits_and(load(1), upper));
+    const V::I high = V::template shift_right<2>(V::bits_and(load(2), upper));
+    return V::bits_or(low, V::bits_or(middle, high));
+  }
 }
 
 // Asks for a step's worth of bytes that will be read some steps on. Panels lie one after another, so this holds over
@@ -92,7 +98,7 @@ struct ReadQ6K {
   CARRONADE_INLINE void seek(const std::byte* panel, int64_t c) { chunk = panel + c * kQ6KChunkBytes; }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
-    return V::bits_or(read_nibbles<I>(chunk + kQ6KNibbles + 256 * j, v), read_two<I>(chunk + kQ6KTwo + 128 * j, v));
+    return read_six<I>(chunk + kQ6KTiles + 384 * j, v);
   }
   template <int H>
   CARRONADE_INLINE V::I whole_scale(int j, int v) const {
@@ -213,32 +219,39 @@ struct ReadUnpacked {
   CARRONADE_INLINE V::F dmin(int v) const { return V::load_float(chunk.dmin + V::kLanes * v); }
 };
 
+// Reads as Reader does, and keeps what is read for the columns that follow.
 template <typename Reader>
-CARRONADE_INLINE void unpack_chunk(const Reader& reader, int steps, UnpackedChunk& chunk) {
-  constexpr int kScalesOfStep = Reader::kScaleOf == ScaleOf::kHalf ? 2 : 1;
-  for (int j = 0; j < steps; ++j) {
-    unroll<8>([&](auto i) CARRONADE_LAMBDA_INLINE {
-      for (int v = 0; v < V::kVectors; ++v)
-        V::store(chunk.bytes[j][i.value] + V::kBytes * v, reader.template w<i.value>(j, v));
-    });
-    if constexpr (dots_are_scaled<Reader>()) {
-      unroll<Reader::kRange == Range::kSix ? 2 : 1>([&](auto h) CARRONADE_LAMBDA_INLINE {
-        for (int v = 0; v < V::kVectors; ++v)
-          V::store(chunk.whole_scales[j][h.value] + V::kBytes * v, reader.template whole_scale<h.value>(j, v));
-      });
-    }
+struct ReadAndKeep {
+  static constexpr Range kRange = Reader::kRange;
+  static constexpr ScaleOf kScaleOf = Reader::kScaleOf;
+  static constexpr bool kHasMin = Reader::kHasMin;
+  static constexpr int kOffset = Reader::kOffset;
+  const Reader& reader;
+  UnpackedChunk& chunk;
+
+  template <int I>
+  CARRONADE_INLINE V::I w(int j, int v) const {
+    return keep(reader.template w<I>(j, v), chunk.bytes[j][I] + V::kBytes * v);
   }
-  for (int v = 0; v < V::kVectors; ++v) {
-    for (int j = 0; j < kScalesOfStep * steps; ++j) {
-      if constexpr (!dots_are_scaled<Reader>()) V::store_float(chunk.ws[j] + V::kLanes * v, reader.ws(j, v));
-      if constexpr (Reader::kHasMin) V::store_float(chunk.wm[j] + V::kLanes * v, reader.wm(j, v));
-    }
-    if constexpr (Reader::kScaleOf == ScaleOf::kChunk) {
-      V::store_float(chunk.d + V::kLanes * v, reader.d(v));
-      if constexpr (Reader::kHasMin) V::store_float(chunk.dmin + V::kLanes * v, reader.dmin(v));
-    }
+  template <int H>
+  CARRONADE_INLINE V::I whole_scale(int j, int v) const {
+    return keep(reader.template whole_scale<H>(j, v), chunk.whole_scales[j][H] + V::kBytes * v);
   }
-}
+  CARRONADE_INLINE V::F ws(int j, int v) const { return keep(reader.ws(j, v), chunk.ws[j] + V::kLanes * v); }
+  CARRONADE_INLINE V::F wm(int j, int v) const { return keep(reader.wm(j, v), chunk.wm[j] + V::kLanes * v); }
+  CARRONADE_INLINE V::F d(int v) const { return keep(reader.d(v), chunk.d + V::kLanes * v); }
+  CARRONADE_INLINE V::F dmin(int v) const { return keep(reader.dmin(v), chunk.dmin + V::kLanes * v); }
+
+ private:
+  static CARRONADE_INLINE V::I keep(V::I x, std::byte* at) {
+    V::store(at, x);
+    return x;
+  }
+  static CARRONADE_INLINE V::F keep(V::F x, float* at) {
+    V::store_float(at, x);
+    return x;
+  }
+};
 
 // Where C columns' activations of a chunk lie.
 template <int C>
@@ -418,10 +431,11 @@ void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
     reader.seek(panel, chunk);
     const int64_t left = steps - chunk * kChunkSteps;
     const int count = left < kChunkSteps ? static_cast<int>(left) : kChunkSteps;
-    unpack_chunk(reader, count, unpacked);
-    const ReadUnpacked<Reader> read{unpacked};
     for_column_groups<V::kColumns>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE {
-      add_chunk<c.value, Reader::kStepBytes>(panel, read, count, a, column, chunk, y);
+      if (column == 0)
+        add_chunk<c.value, Reader::kStepBytes>(panel, ReadAndKeep<Reader>{reader, unpacked}, count, a, 0, chunk, y);
+      else
+        add_chunk<c.value, Reader::kStepBytes>(panel, ReadUnpacked<Reader>{unpacked}, count, a, column, chunk, y);
     });
   }
 }

@@ -13,8 +13,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "blocks and tiles are little-endian");
 
-constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0full;
-constexpr uint32_t kOnes = 0x01010101u, kThrees = 0x03030303u;
+constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0full, kThrees = 0x0303030303030303ull;
+constexpr uint32_t kOnes = 0x01010101u;
 
 template <typename T>
 T load(const void* p) {
@@ -27,15 +27,15 @@ void store(std::byte* p, T value) {
   std::memcpy(p, &value, sizeof value);
 }
 
-// 32 values below 16, one a byte, in four words.
-struct Nibbles {
+// 32 small values, one a byte, in four words.
+struct Values {
   uint64_t x[4];
 };
-Nibbles low_nibbles(const uint8_t* q) {
+Values low_nibbles(const uint8_t* q) {
   return {{load<uint64_t>(q) & kLow, load<uint64_t>(q + 8) & kLow, load<uint64_t>(q + 16) & kLow,
            load<uint64_t>(q + 24) & kLow}};
 }
-Nibbles high_nibbles(const uint8_t* q) {
+Values high_nibbles(const uint8_t* q) {
   return {{load<uint64_t>(q) >> 4 & kLow, load<uint64_t>(q + 8) >> 4 & kLow, load<uint64_t>(q + 16) >> 4 & kLow,
            load<uint64_t>(q + 24) >> 4 & kLow}};
 }
@@ -48,7 +48,7 @@ void put_pairs(std::byte* tiles, int r, uint64_t first, uint64_t second) {
   store(lane + 128, static_cast<uint32_t>(second));
   store(lane + 192, static_cast<uint32_t>(second >> 32));
 }
-void put_nibbles(std::byte* tiles, int r, const Nibbles& n) {
+void put_nibbles(std::byte* tiles, int r, const Values& n) {
   put_pairs(tiles, r, n.x[0] | n.x[2] << 4, n.x[1] | n.x[3] << 4);
 }
 
@@ -59,13 +59,21 @@ void put_fifth(std::byte* tile, int r, const uint8_t* bits, int bit) {
   store(tile + 4 * r, lane);
 }
 
-// Bits `bit`, `bit`+1 of 32 bytes to row r of a step's two-bit tiles.
-void put_two(std::byte* tiles, int r, const uint8_t* bits, int bit) {
+// Values below 64 to row r of a step's six-bit tiles.
+void put_six(std::byte* tiles, int r, const Values& values) {
   for (int h = 0; h < 2; ++h) {
-    uint32_t lane = 0;
-    for (int i = 0; i < 4; ++i) lane |= (load<uint32_t>(bits + 16 * h + 4 * i) >> bit & kThrees) << (2 * i);
-    store(tiles + 64 * h + 4 * r, lane);
+    const uint64_t first = values.x[2 * h], second = values.x[2 * h + 1];
+    const uint64_t last = second >> 32;
+    std::byte* lane = tiles + 192 * h + 4 * r;
+    store(lane, static_cast<uint32_t>(first | (last & kThrees) << 6));
+    store(lane + 64, static_cast<uint32_t>(first >> 32 | (last >> 2 & kThrees) << 6));
+    store(lane + 128, static_cast<uint32_t>(second | (last >> 4 & kThrees) << 6));
   }
+}
+// Nibbles, with bits `bit`, `bit` + 1 of 32 bytes above them.
+Values with_two(Values low, const uint8_t* bits, int bit) {
+  for (int i = 0; i < 4; ++i) low.x[i] |= (load<uint64_t>(bits + 8 * i) >> bit & kThrees) << 4;
+  return low;
 }
 
 void put_bytes(std::byte* tiles, int r, const void* values) {
@@ -111,13 +119,12 @@ void pack_block(const BlockQ6_K& block, std::byte* chunk, int r) {
   for (int t = 0; t < 16; ++t) chunk[16 * t + r] = static_cast<std::byte>(block.scales[t]);
   put_half(chunk + kQ6KHalf, r, block.d);
   for (int n = 0; n < 2; ++n) {
-    const uint8_t* low = block.ql + 64 * n;
-    std::byte* tiles = chunk + kQ6KNibbles + 1024 * n;
-    put_nibbles(tiles, r, low_nibbles(low));
-    put_nibbles(tiles + 256, r, low_nibbles(low + 32));
-    put_nibbles(tiles + 512, r, high_nibbles(low));
-    put_nibbles(tiles + 768, r, high_nibbles(low + 32));
-    for (int g = 0; g < 4; ++g) put_two(chunk + kQ6KTwo + 128 * (4 * n + g), r, block.qh + 32 * n, 2 * g);
+    const uint8_t *low = block.ql + 64 * n, *high = block.qh + 32 * n;
+    std::byte* tiles = chunk + kQ6KTiles + 1536 * n;
+    put_six(tiles, r, with_two(low_nibbles(low), high, 0));
+    put_six(tiles + 384, r, with_two(low_nibbles(low + 32), high, 2));
+    put_six(tiles + 768, r, with_two(high_nibbles(low), high, 4));
+    put_six(tiles + 1152, r, with_two(high_nibbles(low + 32), high, 6));
   }
 }
 
@@ -126,15 +133,12 @@ void pack_block(const BlockQ3_K& block, std::byte* chunk, int r) {
   for (int t = 0; t < 16; ++t) chunk[16 * t + r] = static_cast<std::byte>(static_cast<int8_t>(scale_of(block, t)));
   put_half(chunk + kQ6KHalf, r, block.d);
   for (int j = 0; j < 8; ++j) {
-    uint8_t low[32], high[32];
+    uint8_t values[32];
     for (int l = 0; l < 32; ++l) {
       const int two = block.qs[32 * (j / 4) + l] >> (2 * (j % 4)) & 3;
-      const int value = two + ((block.hmask[l] >> j & 1) << 2) + 28;
-      low[l] = static_cast<uint8_t>(value & 15);
-      high[l] = static_cast<uint8_t>(value >> 4);
+      values[l] = static_cast<uint8_t>(two + ((block.hmask[l] >> j & 1) << 2) + 28);
     }
-    put_nibbles(chunk + kQ6KNibbles + 256 * j, r, low_nibbles(low));
-    put_two(chunk + kQ6KTwo + 128 * j, r, high, 0);
+    put_six(chunk + kQ6KTiles + 384 * j, r, load<Values>(values));
   }
 }
 

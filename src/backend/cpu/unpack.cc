@@ -21,8 +21,11 @@ int nibble(const std::byte* tiles, int k, int r) {
   return k < 16 ? byte & 15 : byte >> 4;
 }
 int fifth(const std::byte* tile, int k, int r) { return (at<uint8_t>(tile, 4 * r + k % 4) >> (k / 4) & 1) << 4; }
-int two(const std::byte* tiles, int k, int r) {
-  return (at<uint8_t>(tiles, 64 * (k / 16) + 4 * r + k % 4) >> (2 * (k % 16 / 4)) & 3) << 4;
+int six(const std::byte* tiles, int k, int r) {
+  const std::byte* lane = tiles + 192 * (k / 16) + 4 * r + k % 4;
+  const int i = k % 16 / 4;
+  if (i < 3) return at<uint8_t>(lane, 64 * i) & 63;
+  return at<uint8_t>(lane, 0) >> 6 | at<uint8_t>(lane, 64) >> 6 << 2 | at<uint8_t>(lane, 128) >> 6 << 4;
 }
 template <typename T>
 int byte(const std::byte* tiles, int k, int r) {
@@ -38,7 +41,7 @@ float value_45k(const std::byte* chunk, int j, int k, int r, bool five) {
   return d * static_cast<float>(q) - m;
 }
 float value_6k(const std::byte* chunk, int j, int k, int r) {
-  const int q = nibble(chunk + kQ6KNibbles + 256 * j, k, r) | two(chunk + kQ6KTwo + 128 * j, k, r);
+  const int q = six(chunk + kQ6KTiles + 384 * j, k, r);
   const float scale = static_cast<float>(at<int8_t>(chunk, 16 * (2 * j + k / 16) + r));
   return half_at(chunk + kQ6KHalf, r) * scale * static_cast<float>(q - 32);
 }

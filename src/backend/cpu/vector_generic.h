@@ -31,7 +31,8 @@ struct V {
   }
   template <int N>
   static CARRONADE_INLINE I shift_right(I x) {
-    return (I)((W)x >> N);
+    typedef uint32_t U __attribute__((vector_size(64), aligned(16)));
+    return (I)((U)x >> N);
   }
   static CARRONADE_INLINE I set_bytes(int byte) { return static_cast<uint8_t>(byte) + I{}; }
 
