@@ -30,6 +30,8 @@ def tool(name: str) -> str:
 def bench(model: pathlib.Path, prompt: int, generate: int, threads: int, repack: bool) -> dict[str, float]:
     """Tokens a second of one run of llama-bench: {"prefill": …, "decode": …}; it decodes behind the prompt."""
     common = [tool("llama-bench"), "-m", str(model), "-t", str(threads), "-r", "1", "--repack", str(int(repack)), "-o", "json"]
+    if prompt > 2048:  # warms itself; a minute less
+        common.append("--no-warmup")
     rows = []
     for run in [["-p", str(prompt), "-n", "0"], ["-p", "0", "-n", str(generate), "-d", str(prompt)]]:
         rows += json.loads(subprocess.run([*common, *run], check=True, capture_output=True, text=True).stdout)

@@ -4,12 +4,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <numeric>
 #include <stdexcept>
+#include <thread>
 
 #include "base/error.h"
 
@@ -60,6 +62,26 @@ TEST_P(ThreadTeamTest, TheFirstExceptionComesOutAndTheTeamGoesOn) {
 
 // The last two have more threads than any test machine gives them.
 INSTANTIATE_TEST_SUITE_P(Threads, ThreadTeamTest, testing::Values(1, 2, 3, 16, 61), testing::PrintToStringParamName());
+
+// Whoever has the first item keeps it until all that follows is done, its own stretch's too.
+TEST(ThreadTeam, AHeldUpWorkersStretchIsDoneByTheOthers) {
+  constexpr int64_t kCount = 200;
+  for (const int threads : {2, 3, 16}) {
+    ThreadTeam team(threads);
+    std::atomic<int64_t> done = 0;
+    bool in_vain = false;
+    team.run(kCount, 1, [&](int64_t begin, int64_t end, int) {
+      const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+      while (begin == 0 && done < kCount - end && !in_vain) {
+        std::this_thread::yield();
+        in_vain = std::chrono::steady_clock::now() > deadline;
+      }
+      done += end - begin;
+    });
+    EXPECT_FALSE(in_vain) << "of " << threads;
+    EXPECT_EQ(done, kCount);
+  }
+}
 
 TEST(ThreadTeam, AnIdleTeamSleeps) {
   ThreadTeam team(4);
