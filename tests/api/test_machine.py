@@ -1,5 +1,6 @@
 """`carronade show` and `carronade doctor`, as people and scripts read them."""
 import json
+import os
 import socket
 import subprocess
 import time
@@ -40,6 +41,18 @@ def test_show_names_types_memory_and_licence_for_people():
     for word in ("Licence", "Q4_1", "tensors", "Memory", "with a conversation of 4096 tokens", "Tokenizer"):
         assert word in text, text
     assert "llama.block_count" in carronade("show", MODEL, "--metadata").stdout
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"])
+def test_loading_takes_little_more_memory_than_the_file(model):
+    """Weights are re-packed as the file is read, and its pages let go behind that."""
+    installed = {entry["name"]: entry for entry in json.loads(carronade("list", "--json").stdout)["installed"]}
+    if model not in installed:
+        assert not os.environ.get("CARRONADE_REQUIRE_MODELS"), f"{model} is not there"
+        pytest.skip(f"{model} is not installed")
+    measured = json.loads(carronade("bench", model, "--prompt", 16, "--generate", 2, "--threads", 2, "--json").stdout)
+    file_bytes = json.loads(carronade("show", model, "--json").stdout)["checkpoint"]["file_bytes"]
+    assert file_bytes < measured["peak_rss_bytes"] < file_bytes + 100e6
 
 
 def test_what_is_not_installed_says_how_to_get_it():

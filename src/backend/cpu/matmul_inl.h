@@ -49,12 +49,15 @@ CARRONADE_INLINE V::I read_six(const std::byte* tiles, int v) {
 }
 
 // Asks for a step's worth of bytes that will be read some steps on. Panels lie one after another, so this holds over
-// their ends. In small portions: more at once than a core has line fill buffers would hold up everything behind it.
+// their ends, and beyond the last a prefetch does no harm. In small portions: more at once than a core has line fill
+// buffers would hold up everything behind it.
 constexpr int kAhead = 8192;
 template <int kStepBytes>
 CARRONADE_INLINE void prefetch_step(const std::byte* panel, int64_t step) {
-  const std::byte* p = panel + kAhead + step * kStepBytes;
-  unroll<(kStepBytes + 63) / 64>([&](auto line) CARRONADE_LAMBDA_INLINE { __builtin_prefetch(p + 64 * line.value); });
+  const uintptr_t p = reinterpret_cast<uintptr_t>(panel) + kAhead + static_cast<uintptr_t>(step) * kStepBytes;
+  unroll<(kStepBytes + 63) / 64>([&](auto line) CARRONADE_LAMBDA_INLINE {
+    __builtin_prefetch(reinterpret_cast<const void*>(p + 64 * line.value));
+  });
 }
 
 template <bool kFifth>

@@ -92,6 +92,12 @@ TEST_P(IntegerMatmulTest, LargestMagnitudesDoNotOverflow) {
   }
 }
 
+TEST_P(IntegerMatmulTest, FactorsOfAnySizeAreTaken) {
+  for (const Fill fill : {Fill::kTinyFactors, Fill::kHugeFactors}) {
+    for (const int n : {1, 9}) check(16, 512, n, fill, random_floats(static_cast<size_t>(n * 512), 8));
+  }
+}
+
 // One rule: a row's result does not depend on the rows beside it.
 TEST_P(IntegerMatmulTest, AColumnIsTheSameBitsWhateverTheNumberOfColumns) {
   const auto& [kernels, dtype] = GetParam();

@@ -33,12 +33,13 @@ inline const std::vector<DType>& all_dtypes() {
   return types;
 }
 
-// kLargest: every quant, scale and min bit set, so that sums are as large as they can be. kSmallest: no quant bit set,
-// Q6_K's scales their largest, so that sums of values with an offset are.
-enum class Fill { kRandom, kLargest, kSmallest };
+// kLargest: every quant, scale and min their largest, so that sums are as large as they can be. kSmallest: no quant bit
+// set, Q6_K's scales their most negative, so that sums of values with an offset are. kTinyFactors, kHugeFactors: any
+// quants, and block factors that are subnormal or the largest of float16.
+enum class Fill { kRandom, kLargest, kSmallest, kTinyFactors, kHugeFactors };
 
 // Rows of `dtype` with arbitrary bits in every quant and scale, but block factors (float16 d, m, dmin) that are finite
-// and of order 0.01.
+// and of order 0.01 unless the fill says otherwise.
 inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t columns, uint32_t seed,
                                             Fill fill = Fill::kRandom) {
   std::mt19937 random(seed);
@@ -60,9 +61,11 @@ inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t c
     byte = fill == Fill::kLargest    ? std::byte{0xff}
            : fill == Fill::kSmallest ? std::byte{0}
                                      : static_cast<std::byte>(random() & 255);
-  if (fill == Fill::kSmallest && dtype == DType::kQ6_K) {
-    for (size_t block = 0; block < bytes.size(); block += 210)
-      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(block) + 192, 16, std::byte{0x80});
+  if ((fill == Fill::kSmallest || fill == Fill::kLargest) && dtype == DType::kQ6_K) {
+    for (size_t block = 0; block < bytes.size(); block += 210) {
+      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(block) + 192, 16,
+                  fill == Fill::kLargest ? std::byte{0x7f} : std::byte{0x80});
+    }
   }
   if (fill == Fill::kLargest && dtype == DType::kQ8_0) {  // 0xff is only -1 there
     for (std::byte& byte : bytes) byte = std::byte{0x80};
@@ -88,7 +91,11 @@ inline std::vector<std::byte> random_blocks(DType dtype, int64_t rows, int64_t c
       factors = {0};
   }
   for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(info(dtype).block_bytes)) {
-    for (const size_t factor : factors) put(block + factor, float_to_half(0.02f * value()));
+    for (const size_t factor : factors) {
+      put(block + factor, fill == Fill::kTinyFactors   ? uint16_t{0x0003}
+                          : fill == Fill::kHugeFactors ? uint16_t{0x7bff}
+                                                       : float_to_half(0.02f * value()));
+    }
   }
   return bytes;
 }

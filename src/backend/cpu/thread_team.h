@@ -31,8 +31,8 @@ class ThreadTeam {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(begin, end, worker) until [0, count < 2^31) is covered, each item once, and returns when all calls have;
-  // worker < threads(). No run but the last is shorter than `grain`. The first exception of a body is thrown here, the
-  // others are dropped.
+  // worker < threads(). Runs are of `grain` items or more where a worker's stretch has so many left. The first
+  // exception of a body is thrown here, the others are dropped.
   template <typename Body>
   void run(int64_t count, int64_t grain, Body&& body) {
     using Target = std::remove_reference_t<Body>;

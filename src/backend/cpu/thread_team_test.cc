@@ -37,14 +37,17 @@ TEST_P(ThreadTeamTest, EveryItemIsDoneOnceByAWorkerOfTheTeam) {
 
 TEST_P(ThreadTeamTest, ALoopSeesWhatTheLoopBeforeItWrote) {
   ThreadTeam team(GetParam());
-  std::vector<int64_t> values(97);
+  constexpr size_t kCount = 97;
+  std::vector<int64_t> values(kCount), before(kCount);
   for (int64_t round = 1; round <= 3000; ++round) {
-    team.run(97, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {  // reads a neighbour's value of the round before, through another array
-        values[static_cast<size_t>(i)] += 1;
+    values.swap(before);
+    team.run(kCount, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {  // what another worker may have written
+        const auto at = static_cast<size_t>(i);
+        values[at] = before[(at + kCount / 2) % kCount] + 1;
       }
     });
-    ASSERT_EQ(std::accumulate(values.begin(), values.end(), int64_t{0}), 97 * round);
+    ASSERT_EQ(std::accumulate(values.begin(), values.end(), int64_t{0}), static_cast<int64_t>(kCount) * round);
   }
 }
 

@@ -101,7 +101,7 @@ struct V {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
   }
 
-  // kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33 million.
+  // kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 17 million.
   template <int C, typename Reader, typename Columns>
   static CARRONADE_INLINE void dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][1]) {
     constexpr int kOffset = Reader::kRange == Range::kByte ? 128 : Reader::kOffset;

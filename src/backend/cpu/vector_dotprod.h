@@ -99,7 +99,7 @@ struct Dotprod {
   // Four signed bytes, widened.
   static CARRONADE_INLINE I whole_scale(const void* p) { return vreinterpretq_s8_s32(whole_s8(p)); }
 
-  // Both halves, each by `Half`, less kOffset Σ a: kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 33
+  // Both halves, each by `Half`, less kOffset Σ a: kSix: the whole numbers Σ_h scale_h (Σ w a - 32 Σ a), at most 17
   // million.
   template <int C, typename Half, typename Reader, typename Columns>
   static CARRONADE_INLINE void sum_halves(const Reader& reader, int j, const Columns& a, I (&dot)[C][4]) {
