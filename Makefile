@@ -35,9 +35,10 @@ test-deep:  ## the unit tests again under ASan, UBSan and TSan (builds of their 
 dev: build  ## the server with the page rebuilt in the browser as you edit it
 	@$(ENV) exec scripts/dev.sh $(MODEL) $(ARGS)
 
-bench:  ## measure beside llama.cpp (built from its package) and write docs/benchmarks.md: about half an hour
+bench:  ## measure the kernels, and beside llama.cpp (built from its package) for docs/benchmarks.md: two hours; ARGS=--quick: 10 minutes
 	@scripts/setup.sh test
-	@$(ENV) scripts/build.sh release carronade
+	@$(ENV) scripts/build.sh release carronade kernel_bench
+	@$(ENV) build/release/bench/kernels/kernel_bench --benchmark_counters_tabular=true
 	@$(ENV) exec python3 bench/peers/compare.py $(ARGS)
 
 lint:  ## formatting, clang-tidy, room borders, the page's linters

@@ -1,7 +1,9 @@
 """llama.cpp as a peer: built from its package, with the options that suit this processor."""
+import hashlib
 import json
 import os
 import pathlib
+import platform
 import subprocess
 import sys
 
@@ -11,7 +13,16 @@ import peers  # noqa: E402
 
 CACHE = pathlib.Path(os.environ.get("CARRONADE_CACHE") or
                      pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "carronade")
-BUILD = CACHE / "peers" / "llama.cpp-build"
+
+
+def processor_hash() -> str:
+    """What GGML_NATIVE looks at: a build for one processor may not run on another."""
+    told = {"model name", "flags", "Features", "CPU implementer", "CPU part"}
+    lines = {line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.split(":")[0].strip() in told}
+    return hashlib.sha256("\n".join([platform.machine(), *sorted(lines)]).encode()).hexdigest()[:8]
+
+
+BUILD = CACHE / "peers" / f"llama.cpp-{peers.LLAMA_CPP_PYTHON}-{processor_hash()}"
 TARGETS = ["llama-bench", "llama-batched-bench", "llama-server", "llama-perplexity"]
 
 
