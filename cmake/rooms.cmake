@@ -7,10 +7,11 @@
 
 set(CARRONADE_ISA_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
 set(CARRONADE_ISA_avx512 ${CARRONADE_ISA_avx2} -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni)
+set(CARRONADE_ISA_avx512bf16 ${CARRONADE_ISA_avx512} -mavx512bf16)
 set(CARRONADE_ISA_dotprod -march=armv8.2-a+dotprod)
 set(CARRONADE_ISA_i8mm -march=armv8.2-a+dotprod+i8mm)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(CARRONADE_ISAS avx2 avx512)
+  set(CARRONADE_ISAS avx2 avx512 avx512bf16)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(CARRONADE_ISAS dotprod i8mm)
 endif()

@@ -191,6 +191,8 @@ CARRONADE_INLINE void soften_all(V::F (&s)[G][kScoreVectors], const AttentionSpa
   }
 }
 
+// Weights of positions that a query may not see are 0, and 0 times their values is added: a NaN that a broken model
+// leaves in the cache reaches every query of the same call.
 template <int G, typename Kv>
 void attend_queries(const AttentionSpan& span, int first, const AttentionPartial& partial) {
   const float* q[G];

@@ -69,6 +69,7 @@ namespace {
 #include "backend/cpu/prelude_inl.h"
 #include "backend/cpu/vector_avx512.h"
 #include "backend/cpu/matmul_inl.h"
+#include "backend/cpu/bfloat_inl.h"
 #include "backend/cpu/elementwise_inl.h"
 #include "backend/cpu/attention_inl.h"
 #include "backend/cpu/table_inl.h"
@@ -76,7 +77,11 @@ namespace {
 }  // namespace
 
 const Kernels* avx512_simde_kernels() {
-  static constexpr Kernels kTable = make_table("avx512_simde");
+  static constexpr Kernels kTable = [] {
+    Kernels table = make_table("avx512_simde");
+    table.matmul_bfloat = matmul_bfloat;
+    return table;
+  }();
   return &kTable;
 }
 

@@ -58,8 +58,10 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
     data = reinterpret_cast<const std::byte*>(values);
     layout = Layout::kF32;
   }
-  kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts](data, in.row(first), in.stride, weight.columns(),
-                                                                    columns, false, y);
+  const bool rounds = layout == Layout::kBF16 && kernels_.matmul_bfloat && !float_activations_;
+  const FloatMatmulKernel kernel =
+      rounds ? kernels_.matmul_bfloat : kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts];
+  kernel(data, in.row(first), in.stride, weight.columns(), columns, false, y);
 }
 
 // Calls finish(index of the weight, PanelOutput) for every panel of every weight and every tile of rows.

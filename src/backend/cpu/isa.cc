@@ -22,6 +22,7 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #elif defined(__aarch64__)
 bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 bool has_i8mm() { return has_dotprod() && (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
@@ -40,6 +41,7 @@ std::vector<std::string> names(bool only_available) {
 const std::vector<Isa>& known_isas() {
   static const std::vector<Isa> isas = {
 #if defined(__x86_64__)
+    {"avx512_bf16", has_avx512_bf16(), avx512_bf16_kernels},
     {"avx512", has_avx512(), avx512_kernels},
     {"avx2", has_avx2(), avx2_kernels},
 #elif defined(__aarch64__)

@@ -82,6 +82,7 @@ struct Kernels {
   const char* name;
   MatmulKernel matmul[kIntegerLayouts];  // by Layout
   FloatMatmulKernel matmul_float[kLayouts - kIntegerLayouts];
+  FloatMatmulKernel matmul_bfloat;  // of bf16 panels, activations rounded to BF16; nullptr where it gains nothing
   AttentionKernel attention[kKvFormats];
 
   // row: k = n rounded up to whole groups. A NaN or infinity makes its group's scale NaN, so that it is not lost.
@@ -109,6 +110,7 @@ const Kernels& generic_kernels();
 #if defined(__x86_64__)
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
+const Kernels& avx512_bf16_kernels();
 #elif defined(__aarch64__)
 const Kernels& dotprod_kernels();
 const Kernels& i8mm_kernels();

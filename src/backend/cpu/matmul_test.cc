@@ -176,5 +176,46 @@ TEST_P(FloatMatmulTest, MatchesExactSumsWhateverTheNumberOfColumns) {
 
 INSTANTIATE_TEST_SUITE_P(Isas, FloatMatmulTest, testing::ValuesIn(cases(false)), case_name);
 
+// Products of BF16 are exact in float, so all that is left is the error of the sums.
+TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumns) {
+  int tables = 0;
+  for (const Kernels* kernels : runnable_kernels()) {
+    if (!kernels->matmul_bfloat) continue;
+    ++tables;
+    for (const int64_t columns : {1, 31, 64, 256, 897}) {
+      SCOPED_TRACE(testing::Message() << kernels->name << ", " << columns << " columns");
+      const std::vector<std::byte> source = random_blocks(DType::kBF16, 16, columns, 23);
+      const Packed packed(DType::kBF16, source.data(), 16, columns);
+      std::vector<float> weights(static_cast<size_t>(16 * columns));
+      dequantize(DType::kBF16, source.data(), weights.data(), 16 * columns);
+      const int64_t stride = columns + 3;
+      const std::vector<float> x = random_floats(static_cast<size_t>(kTileColumns * stride), 24);
+      Tile alone;
+      for (int c = 0; c < kTileColumns; ++c) {
+        kernels->matmul_bfloat(packed.panel(0), x.data() + c * stride, stride, columns, 1, false, alone.y[c]);
+        for (int r = 0; r < 16; ++r) {
+          double exact = 0, magnitude = 0;
+          for (int64_t k = 0; k < columns; ++k) {
+            const uint16_t rounded = float_to_bfloat16(x[static_cast<size_t>(c * stride + k)]);
+            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
+                                   static_cast<double>(bfloat16_to_float(rounded));
+            exact += product;
+            magnitude += std::fabs(product);
+          }
+          ASSERT_NO_FATAL_FAILURE(expect_close(alone.y[c][r], exact, 4 * magnitude, columns));
+        }
+      }
+      for (int n = 2; n <= kTileColumns; ++n) {
+        Tile together;
+        kernels->matmul_bfloat(packed.panel(0), x.data(), stride, columns, n, false, together.y[0]);
+        ASSERT_EQ(std::memcmp(&together, &alone, sizeof(float) * 16 * static_cast<size_t>(n)), 0) << n << " columns";
+        kernels->matmul_bfloat(packed.panel(0), x.data(), stride, columns, n, true, together.y[0]);
+        ASSERT_NEAR(together.y[n - 1][15], 2 * alone.y[n - 1][15], 1e-5f);
+      }
+    }
+  }
+  if (tables == 0) GTEST_SKIP() << "neither this processor nor an emulation has AVX-512 BF16";
+}
+
 }  // namespace
 }  // namespace carronade::cpu

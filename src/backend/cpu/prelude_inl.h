@@ -11,3 +11,16 @@ CARRONADE_INLINE void unroll(F&& f) {
   [&]<int... I>(IntegerSequence<I...>) CARRONADE_LAMBDA_INLINE { (f(Index<I>{}), ...); }
   (MakeIndices<N>{});
 }
+
+// Calls f(Index<C>, first column) over [0, n) in groups of at most kMost, as even as can be.
+template <int kMost, typename F>
+CARRONADE_INLINE void for_column_groups(int n, F&& f) {
+  int column = 0;
+  for (int groups = (n + kMost - 1) / kMost; groups > 0; --groups) {
+    const int size = (n - column + groups - 1) / groups;
+    unroll<kMost>([&](auto i) CARRONADE_LAMBDA_INLINE {
+      if (size == i.value + 1) f(Index<i.value + 1>{}, column);
+    });
+    column += size;
+  }
+}
