@@ -77,14 +77,14 @@ using ActivationHandle = std::unique_ptr<Activation>;
 // Rotary position embedding. Angle of pair i at position p: p * scale_i * base^(-2 i / dimensions).
 struct Rope {
   enum class Pairing {
-    kHalves,
-    kNeighbours
-  };  // (i, i + dimensions/2), as in Hugging Face's qwen2; (2 i, 2 i + 1), as in GGUF's llama
+    kHalves,     // (i, i + dimensions/2), as in Hugging Face's qwen2
+    kNeighbours  // (2 i, 2 i + 1), as in GGUF's llama
+  };
   Pairing pairing = Pairing::kHalves;
   int dimensions = 0;  // of the head, from its start; the rest passes through. 0: no rotation
   float base = 10000.0f;
-  std::vector<float>
-      frequency_scale;     // [dimensions / 2] or empty: all 1 (linear, llama3 and yarn scalings come down to this)
+  // [dimensions / 2] or empty: all 1 (linear, llama3 and yarn scalings come down to this)
+  std::vector<float> frequency_scale;
   float magnitude = 1.0f;  // factor on cos and sin (yarn)
 };
 
@@ -108,8 +108,8 @@ struct QkvWeights {
 
 enum class AttentionMask {
   kCausal,
-  kBidirectional
-};  // bidirectional: every row of the sequence in this batch sees all of its rows
+  kBidirectional  // every row of the sequence in this batch sees all of its rows
+};
 
 struct AttentionOptions {
   AttentionMask mask = AttentionMask::kCausal;
@@ -152,10 +152,10 @@ struct DeviceInfo {
 
 struct BackendOptions {
   int threads = 0;  // 0: as many as the process may use
-  std::string isa;  // "" chooses by what the processor has; else one of available_isas(). $CARRONADE_ISA is read by
-                    // make_cpu_backend
-  bool float_activations =
-      false;  // keep activations in float where the default rounds them to int8 (for fidelity tests; slower)
+  // "" chooses by what the processor has; else one of available_isas(). $CARRONADE_ISA is read by make_cpu_backend.
+  std::string isa = {};
+  // Keep activations in float where the default rounds them to int8 (for fidelity tests; slower).
+  bool float_activations = false;
   // Hold matrices that come as F32, F16 or BF16 in this one of them; unset, and in the reference backend: as they come.
   std::optional<DType> float_weights = {};
 };
@@ -167,7 +167,7 @@ class Backend {
   virtual uint64_t memory_in_use() const = 0;  // bytes of weights, KV and activations it holds
 
   // ---- Set-up
-  // -----------------------------------------------------------------------------------------------------------------------
+
   // Throws Error{kUnsupported} for a dtype or extent it cannot hold, Error{kUnavailable} when memory does not suffice.
   virtual WeightHandle load_weight(const WeightSource& source, WeightUse use) = 0;
   virtual ActivationHandle make_activation(int columns, ActivationUse use) = 0;
@@ -183,16 +183,17 @@ class Backend {
   virtual void drop_adapter(int adapter) = 0;
 
   // ---- A step
-  // -----------------------------------------------------------------------------------------------------------------------
+
   // Uploads the batch; it and its block tables must stay unchanged until wait(). Its rows are the rows of every op
   // below.
   virtual void begin_step(const Batch& batch) = 0;
 
-  // x[r] = table[tokens[r]] * scale                                                         x: residual [rows, hidden]
+  // x[r] = table[tokens[r]] * scale
+  // x: residual [rows, hidden]
   virtual void embed(const Weight& table, float scale, Activation& x) = 0;
 
-  // x[r] += table[positions[r]]: learned positions.            table: kEmbedding [positions, hidden], x: residual
-  // [rows, hidden]
+  // x[r] += table[positions[r]]: learned positions.
+  // table: kEmbedding [positions, hidden], x: residual [rows, hidden]
   virtual void add_positions(const Weight& table, Activation& x) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]²) + epsilon) * weight, or out += … when `accumulate` (a residual only).
@@ -200,12 +201,12 @@ class Backend {
   virtual void rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) = 0;
 
   // x[r] = (x[r] - mean(x[r])) / sqrt(variance(x[r]) + epsilon) * weight + bias, and out[r] the same: a norm that
-  // stands behind a sum (bert) makes both the residual and the next operand. x: residual [rows, n], weight, bias: [1,
-  // n], out: operand [rows, n]
+  // stands behind a sum (bert) makes both the residual and the next operand.
+  // x: residual [rows, n], weight, bias: [1, n], out: operand [rows, n]
   virtual void layer_norm(Activation& x, const Weight& weight, const Weight& bias, float epsilon, Activation& out) = 0;
 
-  // out = in Wᵀ (+ bias), or out += … when `accumulate`.       in: operand [rows, columns], bias: [1, rows of W], out:
-  // residual
+  // out = in Wᵀ (+ bias), or out += … when `accumulate`.
+  // in: operand [rows, columns], bias: [1, rows of W], out: residual [rows, rows of W]
   virtual void linear(const Activation& in, const Weight& weight, const Weight* bias, bool accumulate,
                       Activation& out) = 0;
 
@@ -214,26 +215,26 @@ class Backend {
   virtual void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
                               const Rope& rope, int layer, Activation& q) = 0;
 
-  // out[r] = softmax(scale * q K ᵀ) V over the positions the row may see.        q: query, out: operand, both [rows,
-  // heads * head_dim]
+  // out[r] = softmax(scale * q K ᵀ) V over the positions the row may see.
+  // q: query, out: operand, both [rows, heads * head_dim]
   virtual void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options,
                                int layer, Activation& out) = 0;
 
-  // out = activation(in Gateᵀ) * (in Upᵀ)                             in: operand [rows, hidden], out: operand [rows,
-  // ffn]
+  // out = activation(in Gateᵀ) * (in Upᵀ)
+  // in: operand [rows, hidden], out: operand [rows, ffn]
   virtual void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
                          Activation& out) = 0;
 
-  // out = gelu(in Upᵀ + bias), gelu in its exact form x Φ(x).         in: operand [rows, hidden], bias: [1, ffn] or
-  // nullptr, out: operand [rows, ffn]
+  // out = gelu(in Upᵀ + bias), gelu in its exact form x Φ(x).
+  // in: operand [rows, hidden], bias: [1, ffn] or nullptr, out: operand [rows, ffn]
   virtual void mlp(const Activation& in, const Weight& up, const Weight* bias, Activation& out) = 0;
 
-  // For the output rows only: norm, then logits = norm(x) Headᵀ, then the soft cap if not 0.         x: residual [rows,
-  // hidden]
+  // For the output rows only: norm, then logits = norm(x) Headᵀ, then the soft cap if not 0.
+  // x: residual [rows, hidden]
   virtual void logits(const Activation& x, const Weight& norm, float epsilon, const Weight& head, float soft_cap) = 0;
 
-  // One vector a sequence of the batch, of norm(x) (norm may be nullptr), read by read_pooled().     x: residual [rows,
-  // hidden]
+  // One vector a sequence of the batch, of norm(x) (norm may be nullptr), read by read_pooled().
+  // x: residual [rows, hidden]
   virtual void pooled(const Activation& x, const Weight* norm, float epsilon, Pooling pooling) = 0;
 
   // Forbids tokens: bit t of row i's mask clear → logit t becomes -infinity. mask: [ceil(vocabulary / 32)]
@@ -249,10 +250,10 @@ class Backend {
   virtual std::span<const float> read_pooled(int sequence) = 0;  // [hidden]
 
   // ---- KV blocks, all layers, between steps
-  // --------------------------------------------------------------------------------------
+
   virtual void copy_blocks(std::span<const BlockCopy> copies) = 0;
-  virtual void read_blocks(std::span<const BlockId> blocks,
-                           std::span<std::byte> out) = 0;  // blocks.size() * block_bytes
+  // `out` and `in`: blocks.size() * block_bytes.
+  virtual void read_blocks(std::span<const BlockId> blocks, std::span<std::byte> out) = 0;
   virtual void write_blocks(std::span<const BlockId> blocks, std::span<const std::byte> in) = 0;
 };
 

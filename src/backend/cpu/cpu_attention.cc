@@ -34,8 +34,7 @@ void quantize_group(const float* x, int8_t* q, int pitch, uint16_t* scale) {
 // ---- What Q8_0 needs so that little is lost: keys and values in which nothing stands out.
 //
 // 1. A constant taken off all keys of a head changes all scores of a query alike, and so no softmax. Keys of Qwen2.5
-// have
-//    biases up to a hundred times their spread, in the pairs that hardly turn: there they are such a constant.
+//    have biases up to a hundred times their spread, in the pairs that hardly turn: there they are such a constant.
 // 2. Keys and queries that were both mixed by an orthonormal transform have the same scores. Values are mixed likewise,
 //    and what comes out of attention is mixed back.
 

@@ -51,9 +51,10 @@ inline constexpr int kKvFormats = 3;
 
 // One stretch of a context, as several query vectors of one KV head see it. Per 16 positions (a block) a piece of keys
 // and a piece of values; E is the format's element:
-//   f16, f32   keys E[head_dim][16]                                 values E[16][head_dim]
-//   q8_0       keys i8[head_dim][16], scale f16[head_dim / 32][16]  values i8[16][head_dim], scale f16[head_dim /
-//   32][16]
+//   f16, f32   keys    E[head_dim][16]
+//              values  E[16][head_dim]
+//   q8_0       keys    i8[head_dim][16], scale f16[head_dim / 32][16]
+//              values  i8[16][head_dim], scale f16[head_dim / 32][16]
 struct AttentionSpan {
   const std::byte* const* keys;    // [blocks]
   const std::byte* const* values;  // [blocks]

@@ -1,12 +1,11 @@
 // From panels back to floats: rows of a tied embedding table, float activations, tests.
+#include <cassert>
 #include <cstring>
 
 #include "backend/cpu/layout.h"
 
 namespace carronade::cpu {
 namespace {
-
-constexpr float kNoMin = 0.0f;
 
 template <typename T>
 T at(const std::byte* p, int64_t index) {
@@ -64,11 +63,10 @@ float value_planes(Layout layout, const std::byte* panel, const Planes& p, int64
       return half_at(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
     case Layout::kS8:
       return at<float>(panel, lane) * static_cast<float>(byte<int8_t>(q + 512 * s, k, r));
-    case Layout::kU8:
+    default:
+      assert(layout == Layout::kU8);  // the last of those that are planes
       return at<float>(panel, half_lane) * static_cast<float>(byte<uint8_t>(q + 512 * s, k, r)) -
              at<float>(panel + p.m, half_lane);
-    default:
-      return kNoMin;
   }
 }
 
