@@ -261,6 +261,11 @@ class Backend {
 // unreadable outside its own ops, so that a room that peeks crashes in tests.
 std::unique_ptr<Backend> make_reference_backend(const BackendOptions& options);
 
+// Bytes that a backend holds for a weight once load_weight() has it: what a model will take, known beforehand. Of
+// `source`, the bytes are not read.
+uint64_t reference_weight_bytes(const WeightSource& source);
+uint64_t cpu_weight_bytes(const WeightSource& source, WeightUse use, const BackendOptions& options);
+
 // Throws Error{kInvalidArgument} for an unknown instruction set (the names it would take are in the message),
 // Error{kUnsupported} for one this processor lacks.
 std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options);

@@ -133,10 +133,11 @@ std::vector<ModelChoice::Found> ModelChoice::find_all(const Hub& hub, const std:
     found.options.model = model.typed;
     if (!model.name.empty() && found.options.served_name.empty()) found.options.served_name = model.name;
     if (several_) found.options.load.adapters.clear();
+    found.options.load.backend.float_weights = parse_dtype(found.options.dtype);
     try {
       found.model = find_or_fetch(hub, found.options, stop, pull_progress);
       if (model.of_folder && !found.model.local.entry) found.model.local.entry = hub.catalogue().find(model.name);
-      if (several_) found.claim = memory_claim(*Checkpoint::open(found.model.local.path), found.options.load.engine);
+      if (several_) found.claim = memory_claim(*Checkpoint::open(found.model.local.path), found.options.load);
     } catch (const Error& error) {
       if (!model.of_folder || !several_ || error.code == ErrorCode::kCancelled) throw;
       spdlog::warn("{} is not served: {}", model.name, error.what());

@@ -10,27 +10,10 @@
 #include "base/testing.h"
 #include "engine/kv_budget.h"
 #include "hub/memory_need.h"
-#include "model/testing.h"
+#include "hub/testing.h"
 
 namespace carronade {
 namespace {
-
-// A tiny model with a byte-level tokenizer of single letters.
-GgufBuilder with_tokenizer(const TinyModel& model) {
-  GgufBuilder file = model.build();
-  std::vector<std::string> tokens;
-  std::vector<int32_t> types;
-  for (int i = 0; i < model.vocabulary; ++i) {
-    const bool letter = i < 94;
-    tokens.push_back(letter ? std::string(1, static_cast<char>('!' + i)) : fmt::format("<{}>", i));
-    types.push_back(letter ? 1 : 3);
-  }
-  file.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "qwen2");
-  file.set("tokenizer.ggml.tokens", tokens).set("tokenizer.ggml.token_type", types);
-  file.set("tokenizer.ggml.merges", std::vector<std::string>{});
-  file.set("tokenizer.ggml.eos_token_id", uint32_t{95});
-  return file;
-}
 
 class LoadModelTest : public testing::Test {
  protected:
@@ -80,7 +63,7 @@ TEST_F(LoadModelTest, ItsClaimIsWhatItTakes) {
   LoadOptions with = options();
   with.engine.kv_bytes = 0;
   with.engine.max_model_len = 100;
-  const MemoryClaim claim = memory_claim(*Checkpoint::open(path), with.engine);
+  const MemoryClaim claim = memory_claim(*Checkpoint::open(path), with);
   EXPECT_EQ(claim.max_model_len, 100);
   with.engine.memory_bytes = claim.fixed + claim.kv_least;
   const auto least = load_model("tiny", path, with);
@@ -91,8 +74,20 @@ TEST_F(LoadModelTest, ItsClaimIsWhatItTakes) {
   with.engine.memory_bytes = claim.fixed + claim.kv_wanted;
   EXPECT_EQ(load_model("tiny", path, with)->engine->stats().blocks_total, 7 * kDefaultSequences);
   with.engine.max_model_len = 1 << 20;
-  EXPECT_EQ(memory_claim(*Checkpoint::open(path), with.engine).max_model_len,
-            least->engine->model_config().context_length);
+  EXPECT_EQ(memory_claim(*Checkpoint::open(path), with).max_model_len, least->engine->model_config().context_length);
+}
+
+// Weights that are wider in memory than in their file.
+TEST_F(LoadModelTest, ItsClaimKnowsThePackedWeights) {
+  const std::filesystem::path path = write(with_tokenizer({.hidden = 256, .ffn = 256, .dtype = DType::kQ2_K}));
+  LoadOptions with;
+  with.backend.threads = 1;
+  with.engine.max_model_len = 100;
+  const MemoryClaim claim = memory_claim(*Checkpoint::open(path), with);
+  with.engine.memory_bytes = claim.fixed + claim.kv_least;
+  EXPECT_EQ(most_bytes(*load_model("tiny", path, with)->engine), with.engine.memory_bytes);
+  --with.engine.memory_bytes;
+  EXPECT_THROW(load_model("tiny", path, with), Error);
 }
 
 TEST_F(LoadModelTest, AnEncoderCannotAnswer) {

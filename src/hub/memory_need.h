@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "engine/engine.h"
+#include "hub/loaded_model.h"
 
 namespace carronade {
 
 struct MemoryNeed {
-  uint64_t weights = 0;   // bytes, as held while it runs
+  uint64_t weights = 0;   // bytes, as the backend holds them: some types take several times their file
   uint64_t per_step = 0;  // of those, what one token's step reads: not an embedding table that nothing multiplies by
   uint64_t kv_per_token = 0;  // bytes of keys and values; 0: not known
   uint64_t of_conversations(uint64_t count, uint64_t tokens) const { return count * tokens * kv_per_token; }
@@ -19,9 +19,9 @@ struct MemoryNeed {
 
 // From the list of tensors and the configuration; nothing is loaded. An architecture that is not supported has its
 // weights only.
-MemoryNeed memory_need(const Checkpoint& checkpoint, DType kv = DType::kF16);
+MemoryNeed memory_need(const Checkpoint& checkpoint, const LoadOptions& options = {});
 
-// What an engine on this checkpoint would take.
+// What an engine on this checkpoint would take, adapters left out.
 struct MemoryClaim {
   uint64_t fixed = 0;      // bytes of weights and of a step's working memory
   uint64_t kv_least = 0;   // of the KV cache: one conversation
@@ -30,7 +30,7 @@ struct MemoryClaim {
 };
 
 // Throws Error: kUnsupported for what cannot write text, kInvalidArgument for options that contradict each other.
-MemoryClaim memory_claim(const Checkpoint& checkpoint, const EngineOptions& options);
+MemoryClaim memory_claim(const Checkpoint& checkpoint, const LoadOptions& options);
 
 // Bytes that a model is loaded with: at least `least`, and no more than `wanted`.
 struct MemoryShare {

@@ -19,8 +19,9 @@ def test_show_adds_up():
     checkpoint = shown["checkpoint"]
     assert checkpoint["architecture"] == "llama" and checkpoint["supported"]
     assert sum(one["parameters"] for one in checkpoint["types"]) == checkpoint["parameters"]
-    weights = sum(one["bytes"] for one in checkpoint["types"])
-    assert checkpoint["memory"]["weights"] == weights < checkpoint["file_bytes"]
+    stored, weights = sum(one["bytes"] for one in checkpoint["types"]), checkpoint["memory"]["weights"]
+    assert stored < checkpoint["file_bytes"]
+    assert stored <= weights < 1.05 * stored  # Q4_1 is held almost as it is stored
     heads, layers = checkpoint["kv_heads"], checkpoint["layers"]
     per_token = 2 * 2 * layers * heads * checkpoint["hidden"] // checkpoint["heads"]  # keys and values, two bytes each
     assert checkpoint["memory"]["kv_per_token"] == per_token

@@ -30,6 +30,27 @@ std::unique_ptr<Backend> make_cpu_backend(const BackendOptions& options) {
 }
 
 namespace cpu {
+namespace {
+
+DType held_dtype(DType dtype, WeightUse use, const std::optional<DType>& float_weights) {
+  return float_weights && is_float(dtype) && use != WeightUse::kVector ? *float_weights : dtype;
+}
+
+size_t held_bytes(DType dtype, int64_t rows, int64_t columns, WeightUse use) {
+  if (use == WeightUse::kVector) return static_cast<size_t>(rows * columns) * sizeof(float);
+  if (use == WeightUse::kEmbedding) return static_cast<size_t>(rows) * row_bytes(dtype, columns);
+  return static_cast<size_t>((rows + kPanelRows - 1) / kPanelRows) * panel_bytes(layout_of(dtype), columns);
+}
+
+}  // namespace
+}  // namespace cpu
+
+uint64_t cpu_weight_bytes(const WeightSource& source, WeightUse use, const BackendOptions& options) {
+  const DType dtype = cpu::held_dtype(source.dtype, use, options.float_weights);
+  return cpu::whole_lines(cpu::held_bytes(dtype, source.rows, source.columns, use));
+}
+
+namespace cpu {
 
 CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
     : kernels_(kernels),
@@ -62,15 +83,14 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
     throw_error(ErrorCode::kUnsupported, "weight {}: {} bytes do not make [{}, {}] of {}", source.name,
                 source.bytes.size(), source.rows, source.columns, info(source.dtype).name);
   }
-  const bool converts = float_weights_ && is_float(source.dtype) && source.dtype != *float_weights_;
-  if (converts && use != WeightUse::kVector) return load_converted(source, *float_weights_, use);
+  const DType dtype = held_dtype(source.dtype, use, float_weights_);
+  if (dtype != source.dtype) return load_converted(source, dtype, use);
   auto weight = std::make_unique<CpuWeight>(source.rows, source.columns, use, source.dtype, memory_in_use_);
+  weight->memory = arena_.allocate(held_bytes(source.dtype, source.rows, source.columns, use));
   if (use == WeightUse::kVector) {
-    weight->memory = arena_.allocate(static_cast<size_t>(source.rows * source.columns) * sizeof(float));
     dequantize(source.dtype, source.bytes.data(), reinterpret_cast<float*>(weight->memory.data),
                source.rows * source.columns);
   } else if (use == WeightUse::kEmbedding) {
-    weight->memory = arena_.allocate(source.bytes.size());
     constexpr int64_t kPart = 1 << 20;
     const auto size = static_cast<int64_t>(source.bytes.size());
     team_.run((size + kPart - 1) / kPart, 1, [&](int64_t begin, int64_t end, int) {
@@ -80,7 +100,6 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
   } else {
     weight->layout = layout_of(source.dtype);
     weight->panel_size = panel_bytes(weight->layout, source.columns);
-    weight->memory = arena_.allocate(weight->panel_size * static_cast<size_t>(weight->panels()));
     team_.run(weight->panels(), 4, [&](int64_t begin, int64_t end, int) {
       for (int64_t p = begin; p < end; ++p) {
         const int64_t row = p * kPanelRows;

@@ -505,4 +505,8 @@ std::unique_ptr<Backend> make_reference_backend(const BackendOptions& /*options*
   return std::make_unique<reference::ReferenceBackend>();
 }
 
+uint64_t reference_weight_bytes(const WeightSource& source) {
+  return static_cast<uint64_t>(source.rows) * row_bytes(source.dtype, source.columns);
+}
+
 }  // namespace carronade
