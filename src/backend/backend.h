@@ -146,8 +146,11 @@ struct Candidate {
 
 struct DeviceInfo {
   std::string name;     // "cpu"
-  std::string variant;  // "avx2": with name, dtype and layout the key under which KV may be kept on disk
+  std::string variant;  // "avx2"
   int threads = 1;
+  // What else its bits hang on: the version of its arithmetic, and its options. With name, variant, and the cache's
+  // dtype and layout the key under which KV may be kept on disk.
+  std::string arithmetic = {};
 };
 
 struct BackendOptions {

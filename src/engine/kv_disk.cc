@@ -19,8 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Counted up whenever a block of the same tokens would hold other bytes: another layout, or kernels that round
-// otherwise.
+// Counted up when files, or what they are named by, are made otherwise. What kernels compute has the backend's version.
 constexpr std::string_view kMagic = "CARRKV01";
 constexpr size_t kTokenBytes = kBlockPositions * sizeof(TokenId);
 constexpr size_t kChecksumBytes = crypto_generichash_BYTES;
@@ -79,6 +78,7 @@ KvDisk::KvDisk(KvDiskOptions options, Backend& backend, const KvLayout& layout)
   hasher.add(options_.model);
   hasher.add(backend.device().name);
   hasher.add(backend.device().variant);
+  hasher.add(backend.device().arithmetic);
   hasher.add(info(layout.dtype).name);
   for (const int32_t extent : {layout.layers, layout.kv_heads, layout.head_dim}) hasher.add(&extent, sizeof extent);
   model_digest_ = hasher.finish();

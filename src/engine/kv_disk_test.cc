@@ -235,6 +235,25 @@ TEST_F(KvDiskTest, AFullDiskKeepsWhatWasUsedLast) {
   EXPECT_EQ(::umount(folder().c_str()), 0);
 }
 
+// From one checkpoint, other keys and values.
+TEST_F(KvDiskTest, OtherArithmeticHasOtherBlocks) {
+  std::set<BlockDigest> roots;
+  std::set<std::string> kinds;
+  const auto add = [&](const BackendOptions& options) {
+    const auto backend = make_cpu_backend(options);
+    kinds.insert(backend->device().arithmetic);
+    roots.insert(KvDisk({folder(), 1 << 20, "m"}, *backend, kLayout).root({}));
+  };
+  add({.threads = 1});
+  add({.threads = 1, .float_weights = DType::kF16});
+  add({.threads = 1, .float_weights = DType::kBF16});
+  add({.threads = 1, .float_activations = true});
+  EXPECT_EQ(kinds.size(), 4u);
+  EXPECT_EQ(roots.size(), 4u);
+  add({.threads = 2});
+  EXPECT_EQ(roots.size(), 4u) << "threads change no bit";
+}
+
 TEST_F(KvDiskTest, AFolderThatGoesAwayCostsTheCacheOnly) {
   const auto disk = open();
   fs::remove_all(folder());

@@ -42,6 +42,12 @@ size_t held_bytes(DType dtype, int64_t rows, int64_t columns, WeightUse use) {
   return static_cast<size_t>((rows + kPanelRows - 1) / kPanelRows) * panel_bytes(layout_of(dtype), columns);
 }
 
+std::string arithmetic_of(const BackendOptions& options) {
+  return fmt::format("{} {} {}", kArithmeticVersion,
+                     options.float_weights ? info(*options.float_weights).name : std::string_view("as published"),
+                     options.float_activations ? "float" : "int8");
+}
+
 }  // namespace
 }  // namespace cpu
 
@@ -69,7 +75,7 @@ CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
       query_pointers_(static_cast<size_t>(team_.threads())),
       query_bounds_(static_cast<size_t>(team_.threads())),
       rests_scratch_(static_cast<size_t>(team_.threads())) {
-  device_ = {"cpu", kernels.name, team_.threads()};
+  device_ = {"cpu", kernels.name, team_.threads(), arithmetic_of(options)};
 }
 
 CpuBackend::~CpuBackend() = default;

@@ -12,6 +12,10 @@
 
 namespace carronade::cpu {
 
+// Raised by every change that gives a kernel, or this backend's way of using them, other bits: keys and values that
+// another version left on disk are then computed again.
+inline constexpr int kArithmeticVersion = 1;
+
 // Columns a call of a matmul kernel takes at most: their share of a panel's unpacked chunk pays for the unpacking, and
 // 32 columns of 8960 int8 values (394 KB with their scales) still fit an L2 of 512 KB.
 inline constexpr int kTileColumns = 32;
