@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
+    if options.generate < 2:
+        parser.error("--generate must be at least 2: the first token is the prompt's")
     torch.set_num_threads(options.threads)
     model = load(options.model.resolve(), options.dtype)
     theirs(model, 8, 2, 1)  # warms up

@@ -17,4 +17,8 @@ SystemMemory read_system_memory(const std::filesystem::path& system = "/");
 // not known.
 uint64_t available_memory(const std::filesystem::path& system = "/");
 
+// The most bytes of this process that were resident at once; 0: not known. Not getrusage(), whose figure a program
+// takes over from a larger one that started it. Source: proc(5), /proc/self/status.
+uint64_t peak_resident_bytes(const std::filesystem::path& system = "/");
+
 }  // namespace carronade

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "base/testing.h"
 
@@ -40,6 +44,29 @@ TEST_F(MemoryTest, AControlGroupMayLeaveLess) {
 }
 
 TEST_F(MemoryTest, WhatCannotBeReadIsNotKnown) { EXPECT_EQ(available_memory(system_.path()), 0u); }
+
+TEST_F(MemoryTest, ReadsTheProcessPeak) {
+  write("proc/self/status", "Name:\ta name\nVmPeak:\t  9000 kB\nVmHWM:\t   70 kB\nVmRSS:\t   60 kB\n");
+  EXPECT_EQ(peak_resident_bytes(system_.path()), 70u * 1024);
+  write("proc/self/status", "Name:\tcarronade\nVmPeak:\t  9000 kB\n");
+  EXPECT_EQ(peak_resident_bytes(system_.path()), 0u);
+}
+
+// getrusage() would tell the child of what its parent took.
+TEST(Memory, ThePeakIsNotThatOfTheProgramThatStartedThisOne) {
+  constexpr size_t kLarge = 256 << 20;
+  constexpr const char* kChild = "CARRONADE_TEST_CHILD";
+  if (std::getenv(kChild)) {
+    EXPECT_GT(peak_resident_bytes(), 0u);
+    EXPECT_LT(peak_resident_bytes(), kLarge);
+    return;
+  }
+  const std::vector<char> large(kLarge, 1);
+  EXPECT_GT(peak_resident_bytes(), kLarge);
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  const std::string test = "Memory.ThePeakIsNotThatOfTheProgramThatStartedThisOne";
+  EXPECT_EQ(std::system((std::string(kChild) + "=1 exec '" + self + "' --gtest_filter=" + test).c_str()), 0);
+}
 
 TEST(Memory, ThisMachineHasSome) {
   const SystemMemory memory = read_system_memory();

@@ -1,11 +1,10 @@
 // carronade bench
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/kv_cache_dtype.h"
 #include "cli/open_model.h"
@@ -74,7 +74,8 @@ class Stopwatch {
 };
 
 struct Measurement {
-  double time_to_first_token = 0, prefill = 0, decode = 0;  // seconds, tokens a second, tokens a second
+  double time_to_first_token = 0, prefill = 0;  // seconds, tokens a second
+  std::optional<double> decode;                 // tokens a second, unless answers are too short to tell
 };
 
 // Tokens that a sequence writes while prompts that came with its own are still read: at most one a step.
@@ -126,16 +127,11 @@ Measurement best_of(const std::vector<Measurement>& all) {
   return best;
 }
 
-uint64_t peak_rss_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
-
 void print(const BenchFlags& flags, const std::string& name, const LoadedModel& model, double load_seconds,
            const Measurement& result) {
   const DeviceInfo& device = model.engine->device();
   if (flags.json) {
+    const nlohmann::ordered_json decode = result.decode ? nlohmann::ordered_json(*result.decode) : nullptr;
     const nlohmann::ordered_json json = {{"model", name},
                                          {"backend", device.name},
                                          {"isa", device.variant},
@@ -145,20 +141,23 @@ void print(const BenchFlags& flags, const std::string& name, const LoadedModel& 
                                          {"generate", flags.generate},
                                          {"batch", flags.batch},
                                          {"prefill_tokens_per_second", result.prefill},
-                                         {"decode_tokens_per_second", result.decode},
+                                         {"decode_tokens_per_second", decode},
                                          {"time_to_first_token", result.time_to_first_token},
                                          {"load_seconds", load_seconds},
-                                         {"peak_rss_bytes", peak_rss_bytes()}};
+                                         {"peak_rss_bytes", peak_resident_bytes()}};
     fmt::print("{}\n", json.dump());
     return;
   }
   fmt::print("{} on {} ({}, {} threads): {} sequences, prompts of {} tokens, answers of {}\n\n", name, device.name,
              device.variant, device.threads, flags.batch, flags.prompt, flags.generate);
   fmt::print("  prefill               {:>10.1f} tokens/s\n", result.prefill);
-  fmt::print("  decode                {:>10.1f} tokens/s, all sequences together\n", result.decode);
+  if (result.decode)
+    fmt::print("  decode                {:>10.1f} tokens/s, all sequences together\n", *result.decode);
+  else
+    fmt::print("  decode                not measured: answers of {} are too short\n", flags.generate);
   fmt::print("  time to first token   {:>10.3f} s\n", result.time_to_first_token);
   fmt::print("  load                  {:>10.3f} s\n", load_seconds);
-  fmt::print("  peak resident memory  {:>10.1f} MiB\n", static_cast<double>(peak_rss_bytes()) / (1 << 20));
+  fmt::print("  peak resident memory  {:>10.1f} MiB\n", static_cast<double>(peak_resident_bytes()) / (1 << 20));
 }
 
 void run_bench(const BenchFlags& flags) {
@@ -190,7 +189,8 @@ constexpr const char* kMeaning = R"(
 What is measured, through the same engine that serves, after a short warm-up, with random tokens (a fixed seed) and greedy answers that do not
 end early:
   prefill_tokens_per_second   tokens of all prompts / seconds from submission until every sequence has its first token
-  decode_tokens_per_second    tokens of all sequences together / seconds, from then on until the first has ended
+  decode_tokens_per_second    tokens of all sequences together / seconds, from then on until the first has ended; null where
+                              answers are too short for that (--generate 1)
   time_to_first_token         seconds from submission until the first sequence has its first token
   load_seconds                opening the files and bringing the weights into the backend's layout
   peak_rss_bytes              the most memory that was resident, pages of the file included
