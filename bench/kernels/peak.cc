@@ -61,6 +61,19 @@ void multiply_and_add_bytes_avx512(int64_t rounds) {
   }
   asm volatile("vzeroupper");
 }
+
+void multiply_and_add_bfloats_avx512(int64_t rounds) {
+  asm volatile("vpxor %%xmm0, %%xmm0, %%xmm0\n vpxor %%xmm1, %%xmm1, %%xmm1\n" ::: "xmm0", "xmm1");
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile(
+        "vdpbf16ps %%zmm0, %%zmm1, %%zmm4\n vdpbf16ps %%zmm0, %%zmm1, %%zmm5\n"
+        "vdpbf16ps %%zmm0, %%zmm1, %%zmm6\n vdpbf16ps %%zmm0, %%zmm1, %%zmm7\n"
+        "vdpbf16ps %%zmm0, %%zmm1, %%zmm8\n vdpbf16ps %%zmm0, %%zmm1, %%zmm9\n"
+        "vdpbf16ps %%zmm0, %%zmm1, %%zmm10\n vdpbf16ps %%zmm0, %%zmm1, %%zmm11\n" ::
+            : "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+  }
+  asm volatile("vzeroupper");
+}
 #endif
 
 }  // namespace
@@ -72,7 +85,9 @@ std::vector<Peak> peaks_of(std::string_view isa) {
             {"vpmaddubsw_vpaddw", kMultiplies * 64, multiply_and_add_bytes_avx2},
             {"vfmadd231ps", kMultiplies * 16, multiply_and_add_floats_avx2}};
   }
-  if (isa == "avx512") return {{"vpdpbusd", kMultiplies * 128, multiply_and_add_bytes_avx512}};
+  const Peak bytes = {"vpdpbusd", kMultiplies * 128, multiply_and_add_bytes_avx512};
+  if (isa == "avx512") return {bytes};
+  if (isa == "avx512_bf16") return {bytes, {"vdpbf16ps", kMultiplies * 64, multiply_and_add_bfloats_avx512}};
 #endif
   (void)isa;
   return {};

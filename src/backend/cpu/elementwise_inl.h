@@ -41,19 +41,17 @@ CARRONADE_INLINE float max_lanes(V::F x) {
 }
 constexpr int kGroupVectors = 32 / V::kLanes;
 template <typename T = V>
-CARRONADE_INLINE int store_group(const V::F (&x)[kGroupVectors], int8_t* q, int16_t* pair_sum) {
-  if constexpr (requires { T::store_group(x, q, pair_sum); }) {
-    return T::store_group(x, q, pair_sum);
+CARRONADE_INLINE void store_group(const V::F (&x)[kGroupVectors], int8_t* q, int16_t* pair_sum, int32_t* half_sum) {
+  if constexpr (requires { T::store_group(x, q, pair_sum, half_sum); }) {
+    T::store_group(x, q, pair_sum, half_sum);
   } else {
     for (int part = 0; part < kGroupVectors; ++part) V::store_s8(q + part * V::kLanes, x[part]);
-    int total = 0;
     for (int i = 0; i < 4; ++i) {
       int pairs = 0;
       for (int at = 16 * (i / 2) + 2 * (i % 2); at < 16 * (i / 2 + 1); at += 4) pairs += q[at] + q[at + 1];
       pair_sum[i] = static_cast<int16_t>(pairs);
-      total += pairs;
     }
-    return total;
+    for (int h = 0; h < 2; ++h) half_sum[h] = pair_sum[2 * h] + pair_sum[2 * h + 1];
   }
 }
 
@@ -168,7 +166,8 @@ void gelu_row(float* x, int64_t n) {
   if (i < n) store_some(x + i, gelu(load_some(x + i, n - i)), n - i);
 }
 
-CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, float* sum, int16_t* pair_sum) {
+// 32 values into the first group of `to`.
+CARRONADE_INLINE void quantize_group(const float* x, const QuantizedRows& to) {
   V::F value[kGroupVectors], largest = V::zero(), poison = V::zero();
   for (int part = 0; part < kGroupVectors; ++part) {
     value[part] = V::load_float(x + part * V::kLanes);
@@ -179,19 +178,18 @@ CARRONADE_INLINE void quantize_group(const float* x, int8_t* q, float* scale, fl
   const bool something = limit > 1e-30f;  // below, 127 / limit would overflow, and nobody could tell from 0
   const V::F inverse = V::set(something ? 127.0f / limit : 0.0f);
   for (int part = 0; part < kGroupVectors; ++part) value[part] = V::round(V::mul(value[part], inverse));
-  const int total = store_group(value, q, pair_sum);
-  *scale = (something ? limit / 127.0f : 0.0f) + sum_lanes(poison);
-  *sum = *scale * static_cast<float>(total);
+  store_group(value, to.q, to.pair_sum, to.half_sum);
+  to.scale[0] = (something ? limit / 127.0f : 0.0f) + sum_lanes(poison);
+  to.sum[0] = to.scale[0] * static_cast<float>(to.half_sum[0] + to.half_sum[1]);
 }
 
 void quantize_row(const float* x, int64_t n, const QuantizedRows& row) {
   int64_t g = 0;
-  for (; 32 * (g + 1) <= n; ++g)
-    quantize_group(x + 32 * g, row.q + 32 * g, row.scale + g, row.sum + g, row.pair_sum + 4 * g);
+  for (; 32 * (g + 1) <= n; ++g) quantize_group(x + 32 * g, row.at(0, g));
   if (32 * g < n) {
     float last[32] = {};
     for (int64_t i = 32 * g; i < n; ++i) last[i - 32 * g] = x[i];
-    quantize_group(last, row.q + 32 * g, row.scale + g, row.sum + g, row.pair_sum + 4 * g);
+    quantize_group(last, row.at(0, g));
   }
 }
 

@@ -26,18 +26,20 @@ inline constexpr int kTileColumns = 32;
 //   sum        scale * Σ q of a group, [k / 32]
 //   pair_sum   of each half h of a group Σ q over its columns 4i, 4i+1, then over 4i+2, 4i+3, [k / 8]: as a multiply of
 //              pairs of bytes sums them
+//   half_sum   Σ q of each half of a group, [k / 16]
 struct QuantizedRows {
   int8_t* q;
   float* scale;
   float* sum;
   int16_t* pair_sum;
+  int32_t* half_sum;
   int64_t k;
   int64_t stride;
 
   // From row r and group g on.
   QuantizedRows at(int64_t r, int64_t g) const {
     const int64_t group = r * (stride / 32) + g;
-    return {q + 32 * group, scale + group, sum + group, pair_sum + 4 * group, k, stride};
+    return {q + 32 * group, scale + group, sum + group, pair_sum + 4 * group, half_sum + 2 * group, k, stride};
   }
   QuantizedRows row(int64_t r) const { return at(r, 0); }
 };

@@ -102,10 +102,12 @@ class CpuActivation : public Activation {
         scale(total),
         sum(total),
         pair_sum(total),
+        half_sum(total),
         rest_q(total),
         rest_scale(total),
         rest_sum(total),
-        rest_pair_sum(total) {}
+        rest_pair_sum(total),
+        rest_half_sum(total) {}
 
   // Room for `rows`, in the forms wanted.
   void prepare(int rows, bool as_floats, bool as_int8) {
@@ -116,11 +118,12 @@ class CpuActivation : public Activation {
       scale.ensure(n / 32);
       sum.ensure(n / 32);
       pair_sum.ensure(n / 8);
+      half_sum.ensure(n / 16);
     }
   }
   float* row(int64_t r) const { return floats.data() + r * stride; }
   QuantizedRows quantized() const {
-    return {q.data(), scale.data(), sum.data(), pair_sum.data(), whole_groups(columns()), stride};
+    return {q.data(), scale.data(), sum.data(), pair_sum.data(), half_sum.data(), whole_groups(columns()), stride};
   }
 
   // Before rows are written that may be split.
@@ -130,10 +133,12 @@ class CpuActivation : public Activation {
     rest_scale.ensure(n / 32);
     rest_sum.ensure(n / 32);
     rest_pair_sum.ensure(n / 8);
+    rest_half_sum.ensure(n / 16);
     is_split.assign(static_cast<size_t>(rows), 0);
   }
   QuantizedRows rests() const {
-    return {rest_q.data(), rest_scale.data(), rest_sum.data(), rest_pair_sum.data(), whole_groups(columns()), stride};
+    return {rest_q.data(),        rest_scale.data(),       rest_sum.data(), rest_pair_sum.data(),
+            rest_half_sum.data(), whole_groups(columns()), stride};
   }
 
   ActivationUse use;
@@ -142,9 +147,11 @@ class CpuActivation : public Activation {
   Buffer<int8_t> q;
   Buffer<float> scale, sum;
   Buffer<int16_t> pair_sum;
+  Buffer<int32_t> half_sum;
   Buffer<int8_t> rest_q;
   Buffer<float> rest_scale, rest_sum;
   Buffer<int16_t> rest_pair_sum;
+  Buffer<int32_t> rest_half_sum;
   std::vector<uint8_t> is_split;  // [rows]; empty where none can be
 };
 

@@ -36,6 +36,8 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
       }
       ASSERT_FLOAT_EQ(a.scale[static_cast<size_t>(g)], largest / 127.0f);
       for (int64_t i = 0; i < 4; ++i) ASSERT_EQ(a.pair_sum[static_cast<size_t>(4 * g + i)], pairs[i]);
+      for (int64_t h = 0; h < 2; ++h)
+        ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g + h)], pairs[2 * h] + pairs[2 * h + 1]);
       ASSERT_EQ(a.sum[static_cast<size_t>(g)],
                 a.scale[static_cast<size_t>(g)] * static_cast<float>(pairs[0] + pairs[1] + pairs[2] + pairs[3]));
     }

@@ -144,14 +144,16 @@ struct Quantized {
     scale.resize(n / 32);
     sum.resize(n / 32);
     pair_sum.resize(n / 8);
+    half_sum.resize(n / 16);
     for (int64_t r = 0; r < rows; ++r) kernels.quantize_row(x.data() + r * columns, columns, view().row(r));
   }
-  QuantizedRows view() { return {q.data(), scale.data(), sum.data(), pair_sum.data(), k, k}; }
+  QuantizedRows view() { return {q.data(), scale.data(), sum.data(), pair_sum.data(), half_sum.data(), k, k}; }
 
   int64_t k;
   std::vector<int8_t> q;
   std::vector<float> scale, sum;
   std::vector<int16_t> pair_sum;
+  std::vector<int32_t> half_sum;
 };
 
 inline std::string test_name(std::string text) {

@@ -11,11 +11,10 @@ struct V {
   static constexpr int kVectors = 2;  // of a panel's rows
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
-  static constexpr int kColumns = 4;          // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
-  static constexpr int kDirectColumns = 4;    // of a call whose weights are unpacked in registers
-  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
-  static constexpr int kQueries = 6;          // that read keys and values together
-  static constexpr bool kScalesDots = true;   // as vpmaddwd widens them
+  static constexpr int kColumns = 4;         // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
+  static constexpr int kDirectColumns = 4;   // of a call whose weights are unpacked in registers
+  static constexpr int kQueries = 6;         // that read keys and values together
+  static constexpr bool kScalesDots = true;  // as vpmaddwd widens them
 
   // Up to so many rows weights are unpacked in registers, in several passes; beyond, once into L1.
   static constexpr int direct_rows(Range range) { return range == Range::kNibble || range == Range::kByte ? 16 : 4; }
@@ -101,8 +100,8 @@ struct V {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
   }
 
-  // 32 whole numbers in -127…127 as bytes, with their pair sums (QuantizedRows); returns the sum of all.
-  static CARRONADE_INLINE int store_group(const F (&x)[4], int8_t* q, int16_t* pair_sum) {
+  // 32 whole numbers in -127…127 as bytes, with their pair and half sums (QuantizedRows).
+  static CARRONADE_INLINE void store_group(const F (&x)[4], int8_t* q, int16_t* pair_sum, int32_t* half_sum) {
     const I low = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
     const I high = _mm256_packs_epi32(_mm256_cvtps_epi32(x[2]), _mm256_cvtps_epi32(x[3]));
     // Packing works within 128 bits; its fours of columns come out as 0, 2, 4, 6, 1, 3, 5, 7.
@@ -115,7 +114,8 @@ struct V {
     const int first = _mm256_extract_epi32(pairs, 0), second = _mm256_extract_epi32(pairs, 4);
     __builtin_memcpy(pair_sum, &first, 4);
     __builtin_memcpy(pair_sum + 2, &second, 4);
-    return static_cast<int16_t>(first) + (first >> 16) + static_cast<int16_t>(second) + (second >> 16);
+    half_sum[0] = static_cast<int16_t>(first) + (first >> 16);
+    half_sum[1] = static_cast<int16_t>(second) + (second >> 16);
   }
 
   static CARRONADE_INLINE I widen(I pairs) { return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); }
@@ -187,13 +187,12 @@ struct V {
     }
   }
 
-  // Each half of the step by itself.
-  template <int C, typename Reader, typename Columns>
-  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[2][C][2]) {
-    narrow_dots<C, 0, 4>(reader, j, a, dot[0]);
-    narrow_dots<C, 4, 4>(reader, j, a, dot[1]);
+  // Half h of the step by itself.
+  template <int C, int h, typename Reader, typename Columns>
+  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][2]) {
+    narrow_dots<C, 4 * h, 4>(reader, j, a, dot);
     for (int c = 0; c < C; ++c) {
-      for (int v = 0; v < 2; ++v) dot[0][c][v] = widen(dot[0][c][v]), dot[1][c][v] = widen(dot[1][c][v]);
+      for (int v = 0; v < 2; ++v) dot[c][v] = widen(dot[c][v]);
     }
   }
 

@@ -7,10 +7,9 @@ struct Dotprod {
   static constexpr int kVectors = 4;  // of a panel's rows
   static constexpr int kLanes = 4;
   static constexpr int kBytes = 16;
-  static constexpr int kColumns = 4;          // 16 sums + 4 activations + weights of 32 registers
-  static constexpr int kDirectColumns = 2;    // of a call whose weights are unpacked in registers
-  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
-  static constexpr int kQueries = 6;          // that read keys and values together
+  static constexpr int kColumns = 4;        // 16 sums + 4 activations + weights of 32 registers
+  static constexpr int kDirectColumns = 2;  // of a call whose weights are unpacked in registers
+  static constexpr int kQueries = 6;        // that read keys and values together
   static constexpr bool kScalesDots = false;
 
   // Up to so many rows weights are unpacked in registers; beyond, once into L1.
@@ -108,8 +107,8 @@ struct Dotprod {
       unroll<2>([&](auto h) CARRONADE_LAMBDA_INLINE {
         int32x4_t half[C][4];
         for (int c = 0; c < C; ++c) {
-          const int16_t* pairs = a.pair_sum[c] + 4 * j + 2 * h.value;
-          for (int v = 0; v < 4; ++v) half[c][v] = vdupq_n_s32(-Reader::kOffset * (pairs[0] + pairs[1]));
+          const int32_t sum = a.half_sum[c][2 * j + h.value];
+          for (int v = 0; v < 4; ++v) half[c][v] = vdupq_n_s32(-Reader::kOffset * sum);
         }
         Half::template add<C, h.value>(reader, j, a, half);
         for (int v = 0; v < 4; ++v) {
@@ -121,8 +120,8 @@ struct Dotprod {
       });
     } else {
       for (int c = 0; c < C; ++c) {
-        const int16_t* pairs = a.pair_sum[c] + 4 * j;
-        const int start = Reader::kOffset == 0 ? 0 : -Reader::kOffset * (pairs[0] + pairs[1] + pairs[2] + pairs[3]);
+        const int32_t* halves = a.half_sum[c] + 2 * j;
+        const int start = Reader::kOffset == 0 ? 0 : -Reader::kOffset * (halves[0] + halves[1]);
         for (int v = 0; v < 4; ++v) total[c][v] = vdupq_n_s32(start);
       }
       Half::template add<C, 0>(reader, j, a, total);
@@ -143,15 +142,13 @@ struct Dotprod {
     sum_halves<C, HalfByDots>(reader, j, a, dot);
   }
 
-  // Each half of the step by itself.
-  template <int C, typename Reader, typename Columns>
-  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[2][C][4]) {
-    unroll<2>([&](auto h) CARRONADE_LAMBDA_INLINE {
-      int32x4_t half[C][4];
-      clear(half);
-      add_half<C, h.value>(reader, j, a, half);
-      hand_out(half, dot[h.value]);
-    });
+  // Half h of the step by itself.
+  template <int C, int h, typename Reader, typename Columns>
+  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][4]) {
+    int32x4_t half[C][4];
+    clear(half);
+    add_half<C, h>(reader, j, a, half);
+    hand_out(half, dot);
   }
 
  protected:

@@ -8,9 +8,8 @@ struct V {
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
   static constexpr int kColumns = 2;
-  static constexpr int kDirectColumns = 1;    // of a call whose weights are unpacked in registers
-  static constexpr int kPrefetchColumns = 1;  // from here on: what comes next is asked for ahead of its use
-  static constexpr int kQueries = 1;          // that read keys and values together
+  static constexpr int kDirectColumns = 1;  // of a call whose weights are unpacked in registers
+  static constexpr int kQueries = 1;        // that read keys and values together
   static constexpr bool kScalesDots = false;
 
   // Up to so many rows weights are unpacked in registers; beyond, once into L1.
@@ -120,9 +119,8 @@ struct V {
     sum_tiles<C, 0, 4>(reader, j, a, half[0]);
     sum_tiles<C, 4, 4>(reader, j, a, half[1]);
     for (int c = 0; c < C; ++c) {
-      const int16_t* pairs = a.pair_sum[c] + 4 * j;
-      half[0][c] -= Reader::kOffset * (pairs[0] + pairs[1]);
-      half[1][c] -= Reader::kOffset * (pairs[2] + pairs[3]);
+      half[0][c] -= Reader::kOffset * a.half_sum[c][2 * j];
+      half[1][c] -= Reader::kOffset * a.half_sum[c][2 * j + 1];
       if constexpr (Reader::kRange == Range::kSix) {
         const W s0 = (W)reader.template whole_scale<0>(j, 0), s1 = (W)reader.template whole_scale<1>(j, 0);
         dot[c][0] = (I)(s0 * half[0][c] + s1 * half[1][c]);
@@ -139,13 +137,10 @@ struct V {
     return (I) __builtin_convertvector(values, W);
   }
 
-  template <int C, typename Reader, typename Columns>
-  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[2][C][1]) {
-    W half[2][C] = {};
-    sum_tiles<C, 0, 4>(reader, j, a, half[0]);
-    sum_tiles<C, 4, 4>(reader, j, a, half[1]);
-    for (int h = 0; h < 2; ++h) {
-      for (int c = 0; c < C; ++c) dot[h][c][0] = (I)half[h][c];
-    }
+  template <int C, int h, typename Reader, typename Columns>
+  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][1]) {
+    W half[C] = {};
+    sum_tiles<C, 4 * h, 4>(reader, j, a, half);
+    for (int c = 0; c < C; ++c) dot[c][0] = (I)half[c];
   }
 };

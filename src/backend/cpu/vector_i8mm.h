@@ -50,17 +50,15 @@ struct V : Dotprod {
       sum_halves<C, HalfByMatrices>(reader, j, a, dot);
   }
 
-  template <int C, typename Reader, typename Columns>
-  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[2][C][4]) {
+  template <int C, int h, typename Reader, typename Columns>
+  static CARRONADE_INLINE void half_dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][4]) {
     if constexpr (C == 1) {
-      Dotprod::half_dots<C>(reader, j, a, dot);
+      Dotprod::half_dots<C, h>(reader, j, a, dot);
     } else {
-      unroll<2>([&](auto h) CARRONADE_LAMBDA_INLINE {
-        int32x4_t half[C][4];
-        clear(half);
-        HalfByMatrices::template add<C, h.value>(reader, j, a, half);
-        hand_out(half, dot[h.value]);
-      });
+      int32x4_t half[C][4];
+      clear(half);
+      HalfByMatrices::template add<C, h>(reader, j, a, half);
+      hand_out(half, dot);
     }
   }
 };
