@@ -78,7 +78,8 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
     panels_.ensure(static_cast<size_t>(team_.threads()) * static_cast<size_t>(whole_groups(widest)) * kPanelRows);
   // A tile of rows stays in L2 while the panels pass by; but unpacking a panel to floats takes longer than multiplying
   // a tile by it, so then all tiles pass by the panel.
-  const int64_t tiles = (rows + kTileColumns - 1) / kTileColumns, at_once = widest > 0 && tiles > 0 ? tiles : 1;
+  const int64_t tiles = (rows + kernels_.tile_columns - 1) / kernels_.tile_columns,
+                at_once = widest > 0 && tiles > 0 ? tiles : 1;
   const int64_t items = tiles / at_once * panels;
   team_.run(items, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float y[kTileColumns * kPanelRows];
@@ -88,7 +89,8 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
       size_t w = 0;
       while (panel >= weights[w]->panels()) panel -= weights[w++]->panels();
       for (int64_t tile = first_tile; tile < first_tile + at_once; ++tile) {
-        const int first = static_cast<int>(tile) * kTileColumns, columns = std::min(kTileColumns, rows - first);
+        const int first = static_cast<int>(tile) * kernels_.tile_columns,
+                  columns = std::min(kernels_.tile_columns, rows - first);
         compute_panel(*weights[w], panel, in, first, columns, worker, tile > first_tile, y);
         finish(w, PanelOutput{panel, first, columns, y});
       }
@@ -127,12 +129,13 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
   if (unpacked || batch_adapts(gate) || batch_adapts(up)) return gated_mlp_apart(x, g, u, activation, result);
 
   const int n = rows();
-  const int64_t groups = whole_groups(g.rows()) / kStepColumns, tiles = (n + kTileColumns - 1) / kTileColumns;
+  const int64_t groups = whole_groups(g.rows()) / kStepColumns, most = kernels_.tile_columns,
+                tiles = (n + most - 1) / most;
   const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
   team_.run(tiles * groups, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float gates[2][kTileColumns * kPanelRows], ups[2][kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
-      const int first = static_cast<int>(item / groups) * kTileColumns, columns = std::min(kTileColumns, n - first);
+      const int first = static_cast<int>(item / groups * most), columns = std::min(kernels_.tile_columns, n - first);
       const int64_t group = item % groups;
       const int halves = 2 * group + 1 < g.panels() ? 2 : 1;
       for (int h = 0; h < halves; ++h) {
@@ -193,13 +196,12 @@ void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, in
   const int64_t rank = whole_groups(a.rows());
   float* low = low_rank_.ensure(static_cast<size_t>(std::max(max_rows_, max_outputs_)) * static_cast<size_t>(rank));
   const auto kernel = kernels_.matmul_float[static_cast<int>(Layout::kF32) - kIntegerLayouts];
-  const auto tiles = (count + kTileColumns - 1) / kTileColumns;
+  const auto most = kernels_.tile_columns, tiles = (count + most - 1) / most;
   const auto pass = [&](const CpuWeight& weight, const float* x, int64_t x_stride, auto&& write) {
     team_.run(tiles * weight.panels(), 1, [&](int64_t begin, int64_t end, int) {
       alignas(64) float y[kTileColumns * kPanelRows];
       for (int64_t item = begin; item < end; ++item) {
-        const int row = static_cast<int>(item / weight.panels()) * kTileColumns,
-                  columns = std::min(kTileColumns, count - row);
+        const int row = static_cast<int>(item / weight.panels()) * most, columns = std::min(most, count - row);
         kernel(weight.panel(item % weight.panels()), x + row * x_stride, x_stride, weight.columns(), columns, false, y);
         write(PanelOutput{item % weight.panels(), row, columns, y});
       }

@@ -16,9 +16,8 @@ namespace carronade::cpu {
 // another version left on disk are then computed again.
 inline constexpr int kArithmeticVersion = 1;
 
-// Columns a call of a matmul kernel takes at most: their share of a panel's unpacked chunk pays for the unpacking, and
-// 32 columns of 8960 int8 values (394 KB with their scales) still fit an L2 of 512 KB.
-inline constexpr int kTileColumns = 32;
+// Columns a call of a matmul kernel takes at most.
+inline constexpr int kTileColumns = 64;
 
 // Activations rounded to int8, one scale for every 32 (a group). Row r lies at q + r * stride, scale + r * (stride /
 // 32) and so on. k is the row's extent rounded up to whole groups; the filling is zero.
@@ -87,6 +86,10 @@ using AttentionKernel = void (*)(const AttentionSpan& span, const AttentionParti
 
 struct Kernels {
   const char* name;
+  // Columns that a call had best take: so many that their share of reading and unpacking a panel is small, as long as
+  // their int8 values (at 8960 a column 394 KB for 32) fit the second cache: 512 KB of most AVX2 processors, 1 MB and
+  // more of all with AVX-512.
+  int tile_columns;
   MatmulKernel matmul[kIntegerLayouts];  // by Layout
   FloatMatmulKernel matmul_float[kLayouts - kIntegerLayouts];
   FloatMatmulKernel matmul_bfloat;  // of bf16 panels, activations rounded to BF16; nullptr where it gains nothing

@@ -48,19 +48,6 @@ CARRONADE_INLINE V::I read_six(const std::byte* tiles, int v) {
   }
 }
 
-// Asks for a step's worth of bytes that will be read some steps on, into the second cache: from there the first gets
-// them in time, and its few buffers for lines on their way stay free for the activations. (Zen 4, from memory, 4 rows:
-// 60 % faster than into the first.) Panels lie one after another, so this holds over their ends, and beyond the last a
-// prefetch does no harm. In small portions: more at once than there are buffers would hold up everything behind it.
-constexpr int kAhead = 6144;
-template <int kStepBytes>
-CARRONADE_INLINE void prefetch_step(const std::byte* panel, int64_t step) {
-  const uintptr_t p = reinterpret_cast<uintptr_t>(panel) + kAhead + static_cast<uintptr_t>(step) * kStepBytes;
-  unroll<(kStepBytes + 63) / 64>([&](auto line) CARRONADE_LAMBDA_INLINE {
-    __builtin_prefetch(reinterpret_cast<const void*>(p + 64 * line.value), 0, 2);
-  });
-}
-
 template <bool kFifth>
 struct ReadQ45K {
   static constexpr Range kRange = kFifth ? Range::kFive : Range::kNibble;

@@ -2,6 +2,7 @@
 constexpr Kernels make_table(const char* name) {
   Kernels table{};
   table.name = name;
+  table.tile_columns = V::kTile;
   table.matmul[static_cast<int>(Layout::kQ4_K)] = matmul<ReadQ45K<false>>;
   table.matmul[static_cast<int>(Layout::kQ5_K)] = matmul<ReadQ45K<true>>;
   table.matmul[static_cast<int>(Layout::kQ6_K)] = matmul<ReadQ6K>;

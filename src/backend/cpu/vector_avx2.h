@@ -11,6 +11,7 @@ struct V {
   static constexpr int kVectors = 2;  // of a panel's rows
   static constexpr int kLanes = 8;
   static constexpr int kBytes = 32;
+  static constexpr int kTile = 32;           // Kernels::tile_columns
   static constexpr int kColumns = 4;         // 8 sums + 2 weights + 1 activation + temporaries of 16 registers
   static constexpr int kDirectColumns = 4;   // of a call whose weights are unpacked in registers
   static constexpr int kQueries = 6;         // that read keys and values together

@@ -6,6 +6,7 @@ struct V {
   static constexpr int kVectors = 1;
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
+  static constexpr int kTile = 64;            // Kernels::tile_columns
   static constexpr int kColumns = 8;          // 8 sums of products + 8 of floats + weights of 32 registers
   static constexpr int kDirectColumns = 8;    // of a pass that unpacks weights in registers
   static constexpr int kQueries = 6;          // that read keys and values together
@@ -13,7 +14,7 @@ struct V {
 
   // However many rows, weights are unpacked in registers, by every pass again: that runs beside the multiplications,
   // where unpacking them once into L1 took a third more time for 16 rows.
-  static constexpr int direct_rows(Range) { return kTileColumns; }
+  static constexpr int direct_rows(Range) { return kTile; }
 
   static CARRONADE_INLINE I load(const void* p) { return _mm512_loadu_si512(p); }
   static CARRONADE_INLINE void store(void* p, I x) { _mm512_storeu_si512(p, x); }

@@ -7,6 +7,7 @@ struct Dotprod {
   static constexpr int kVectors = 4;  // of a panel's rows
   static constexpr int kLanes = 4;
   static constexpr int kBytes = 16;
+  static constexpr int kTile = 32;          // Kernels::tile_columns
   static constexpr int kColumns = 4;        // 16 sums + 4 activations + weights of 32 registers
   static constexpr int kDirectColumns = 2;  // of a call whose weights are unpacked in registers
   static constexpr int kQueries = 6;        // that read keys and values together

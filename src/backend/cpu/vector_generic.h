@@ -7,6 +7,7 @@ struct V {
   static constexpr int kVectors = 1;
   static constexpr int kLanes = 16;
   static constexpr int kBytes = 64;
+  static constexpr int kTile = 32;  // Kernels::tile_columns
   static constexpr int kColumns = 2;
   static constexpr int kDirectColumns = 1;  // of a call whose weights are unpacked in registers
   static constexpr int kQueries = 1;        // that read keys and values together
