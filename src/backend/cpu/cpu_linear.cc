@@ -142,18 +142,13 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
         compute_panel(g, 2 * group + h, x, first, columns, worker, false, gates[h]);
         compute_panel(u, 2 * group + h, x, first, columns, worker, false, ups[h]);
       }
+      for (int h = 0; h < halves; ++h) activate(gates[h], ups[h], kPanelRows * columns);
       const int width = static_cast<int>(std::min<int64_t>(kStepColumns, g.rows() - group * kStepColumns));
       for (int c = 0; c < columns; ++c) {
-        alignas(64) float gate_row[kStepColumns], up_row[kStepColumns];
-        for (int h = 0; h < halves; ++h) {
-          std::copy_n(gates[h] + kPanelRows * c, kPanelRows, gate_row + kPanelRows * h);
-          std::copy_n(ups[h] + kPanelRows * c, kPanelRows, up_row + kPanelRows * h);
-        }
-        activate(gate_row, up_row, width);
-        if (wants_floats_) std::copy_n(gate_row, width, result.row(first + c) + group * kStepColumns);
-        if (wants_int8_) {
-          kernels_.quantize_row(gate_row, width, result.quantized().at(first + c, group));
-        }
+        alignas(64) float row[kStepColumns];
+        for (int h = 0; h < halves; ++h) std::copy_n(gates[h] + kPanelRows * c, kPanelRows, row + kPanelRows * h);
+        if (wants_floats_) std::copy_n(row, width, result.row(first + c) + group * kStepColumns);
+        if (wants_int8_) kernels_.quantize_row(row, width, result.quantized().at(first + c, group));
       }
     }
   });
