@@ -23,9 +23,10 @@ struct Case {
   int compared;                    // at least so many choices were clear; fewer would mean that the test tests little
 };
 
-// Who rounds activations to 8 bits differs from who does not, and from who does it otherwise: by up to 0.6 nats on
-// SmolLM2, 0.2 on the Qwens.
-constexpr double kRoundedSmall = 0.6, kRounded = 0.3;
+// Who rounds activations to 8 bits differs from who does not, and from who does it otherwise. On SmolLM2 the margins of
+// 612 choices differ by 0.16 nats (root mean square) on each of AVX2, AVX-512 and the generic kernels, at one choice or
+// two by 0.6 to 0.9; on the Qwens by up to 0.2.
+constexpr double kRoundedSmall = 1.0, kRounded = 0.3;
 
 struct Tally {
   int compared = 0, equal = 0;
