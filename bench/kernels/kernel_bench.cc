@@ -5,11 +5,14 @@
 //   Linear     one matrix, by type and number of rows
 //   Attention  of all 28 layers of that model, a row of each sequence, by cache form, sequences and context
 //   Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
+//   Share      such a step of one row and plain reads of memory in turn: how much of their rate it reaches
 //
 // $THREADS sets the threads (all by default), $CARRONADE_ISA the instruction set. Weights are several times the last
 // cache.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <random>
 
@@ -52,24 +55,40 @@ void report(benchmark::State& state, double bytes, double products, double rows)
   state.counters["rows/s"] = Counter(rows * n, Counter::kIsRate);
 }
 
-void Bandwidth(benchmark::State& state) {
-  cpu::ThreadTeam team(threads() > 0 ? threads() : cpu::usable_cpus());
-  constexpr size_t kBytes = 512u << 20, kPart = 1u << 20;
-  cpu::HugeMemory memory(kBytes);
-  auto* words = reinterpret_cast<uint64_t*>(memory.data());
-  for (size_t i = 0; i < kBytes / 8; ++i) words[i] = i;
-  std::vector<uint64_t> sums(static_cast<size_t>(team.threads()) * 8);
-  for (auto _ : state) {
-    team.run(kBytes / kPart, 1, [&](int64_t begin, int64_t end, int worker) {
+// Reads half a gigabyte, as plainly as can be, on all threads.
+class MemoryReader {
+ public:
+  static constexpr size_t kBytes = 512u << 20;
+
+  MemoryReader() : team_(threads() > 0 ? threads() : cpu::usable_cpus()), memory_(kBytes) {
+    for (size_t i = 0; i < kBytes / 8; ++i) words()[i] = i;
+    sums_.resize(static_cast<size_t>(team_.threads()) * 8);
+  }
+
+  void read() {
+    constexpr size_t kPart = 1u << 20;
+    team_.run(kBytes / kPart, 1, [&](int64_t begin, int64_t end, int worker) {
       uint64_t sum[8] = {};
       for (size_t i = static_cast<size_t>(begin) * kPart / 8; i < static_cast<size_t>(end) * kPart / 8; i += 8) {
-        for (size_t j = 0; j < 8; ++j) sum[j] += words[i + j];
+        for (size_t j = 0; j < 8; ++j) sum[j] += words()[i + j];
       }
-      for (size_t j = 0; j < 8; ++j) sums[static_cast<size_t>(worker) * 8] += sum[j];
+      for (size_t j = 0; j < 8; ++j) sums_[static_cast<size_t>(worker) * 8] += sum[j];
     });
-    benchmark::DoNotOptimize(sums.data());
+    benchmark::DoNotOptimize(sums_.data());
   }
-  report(state, kBytes, 0, 0);
+
+ private:
+  uint64_t* words() { return reinterpret_cast<uint64_t*>(memory_.data()); }
+
+  cpu::ThreadTeam team_;
+  cpu::HugeMemory memory_;
+  std::vector<uint64_t> sums_;
+};
+
+void Bandwidth(benchmark::State& state) {
+  MemoryReader reader;
+  for (auto _ : state) reader.read();
+  report(state, MemoryReader::kBytes, 0, 0);
 }
 BENCHMARK(Bandwidth)->UseRealTime()->Unit(benchmark::kMillisecond);
 
@@ -279,6 +298,8 @@ class Model {
   ActivationHandle x, normed, q, attended, ffn;
 };
 
+constexpr double kStepBytes = 979e6;  // of weights
+
 void Step(benchmark::State& state, bool prefill) {
   const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
   static Model model(512);
@@ -286,7 +307,7 @@ void Step(benchmark::State& state, bool prefill) {
   for (int32_t& token : decode.batch.tokens) token %= 1024;
   for (auto _ : state) model.step(decode.batch);
   const double layers = 28.0 * 1536 * (1536 + 256 + 256 + 1536 + 3 * 8960), head = 1536.0 * 151936;
-  report(state, 979e6, layers * rows + head * static_cast<double>(decode.batch.output_rows.size()), rows);
+  report(state, kStepBytes, layers * rows + head * static_cast<double>(decode.batch.output_rows.size()), rows);
 }
 BENCHMARK_CAPTURE(Step, Decode, false)
     ->ArgNames({"rows", "context"})
@@ -298,6 +319,37 @@ BENCHMARK_CAPTURE(Step, Decode, false)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond)
     ->MinTime(2);
+// Steps of one row and plain reads of memory in turn: what share of the rate of the reads before and after it a step
+// takes its weights at, in the median. Memory that is shared with strangers changes its rate from second to second.
+void Share(benchmark::State& state) {
+  static Model model(512);
+  static MemoryReader reader;
+  DecodeBatch decode(1, static_cast<int>(state.range(0)), false);
+  decode.batch.tokens[0] %= 1024;
+  const auto rate = [](double bytes, auto&& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return bytes / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const auto read = [&] { return rate(static_cast<double>(MemoryReader::kBytes), [] { reader.read(); }); };
+  std::vector<double> shares, steps;
+  double before = read();
+  for (auto _ : state) {
+    steps.push_back(rate(kStepBytes, [&] { model.step(decode.batch); }));
+    state.SetIterationTime(kStepBytes / steps.back());
+    const double after = read();
+    shares.push_back(2 * steps.back() / (before + after));
+    before = after;
+  }
+  const auto median = [](std::vector<double>& values) {
+    std::sort(values.begin(), values.end());
+    return values[values.size() / 2];
+  };
+  state.counters["GB/s"] = median(steps) / 1e9;
+  state.counters["of reads, %"] = 100 * median(shares);
+}
+BENCHMARK(Share)->ArgName("context")->Arg(16)->Arg(3500)->UseManualTime()->Unit(benchmark::kMillisecond)->MinTime(2);
+
 BENCHMARK_CAPTURE(Step, Prefill, true)
     ->ArgNames({"rows", "context"})
     ->Args({128, 0})

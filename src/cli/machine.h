@@ -21,7 +21,7 @@ struct Machine {
 };
 Machine read_machine();
 
-// Bytes a second that `threads` read from memory together, beyond every cache; the best of a few passes, in about half
+// Bytes a second that `threads` read from memory together, beyond every cache: the median of passes within about half
 // a second. 0: there is not memory enough to measure.
 double measure_bandwidth(int threads, uint64_t memory_available);
 

@@ -80,6 +80,7 @@ const Kernels* avx512_simde_kernels() {
   static constexpr Kernels kTable = [] {
     Kernels table = make_table("avx512_simde");
     table.matmul_bfloat = matmul_bfloat;
+    table.to_bfloat = to_bfloat;
     return table;
   }();
   return &kTable;

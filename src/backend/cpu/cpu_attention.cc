@@ -201,7 +201,7 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
                                 const Rope& rope, int layer, Activation& q) {
   assert(shape.kv_heads == kv_layout_.kv_heads && shape.head_dim == kv_layout_.head_dim && layer < kv_layout_.layers);
   CpuActivation& query = cast(q);
-  query.prepare(max_rows_, true, false);
+  query.prepare(max_rows_, {.floats = true});
   const int dim = shape.head_dim, heads = shape.heads + 2 * shape.kv_heads;
   const int64_t stride = whole_groups(static_cast<int64_t>(heads) * dim);
   float* projected = projected_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
@@ -341,7 +341,7 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
     throw Error(ErrorCode::kUnsupported, "KV in Q8_0 is not supported for capped scores over keys with biases");
   }
   prepare_operand(result);
-  result.prepare(max_rows_, true, false);
+  result.prepare(max_rows_, {.floats = true});
   plan_attention(shape, options);
   const int group = shape.heads / shape.kv_heads, dim = shape.head_dim;
   const int most = std::max(1, kTaskQueries / group) * group;
@@ -410,10 +410,9 @@ void CpuBackend::paged_attention(const Activation& q, const AttentionShape& shap
       }
     });
   }
-  if (wants_int8_) {
+  if (wanted_.int8 || wanted_.bfloat) {
     team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r)
-        kernels_.quantize_row(result.row(r), result.columns(), result.quantized().row(r));
+      for (int64_t r = begin; r < end; ++r) write_operand(result.row(r), result.columns(), result, r);
     });
   }
 }

@@ -114,7 +114,7 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
                    weight->memory.data + static_cast<size_t>(p) * weight->panel_size);
       }
     });
-    (runs_on_int8(*weight) ? wants_int8_ : wants_floats_) = true;
+    (runs_on_int8(*weight) ? wanted_.int8 : runs_on_bfloat(*weight) ? wanted_.bfloat : wanted_.floats) = true;
   }
   weight->account.set(weight->memory.size);
   return weight;
@@ -122,7 +122,7 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
 
 ActivationHandle CpuBackend::make_activation(int columns, ActivationUse use) {
   auto activation = std::make_unique<CpuActivation>(columns, use, memory_in_use_);
-  if (max_rows_ > 0 && use != ActivationUse::kOperand) activation->prepare(max_rows_, true, false);
+  if (max_rows_ > 0 && use != ActivationUse::kOperand) activation->prepare(max_rows_, {.floats = true});
   return activation;
 }
 
@@ -179,8 +179,18 @@ void CpuBackend::begin_step(const Batch& batch) {
 
 void CpuBackend::prepare_operand(CpuActivation& out) {
   assert(out.use == ActivationUse::kOperand);
-  out.prepare(max_rows_, wants_floats_, wants_int8_);
+  out.prepare(max_rows_, wanted_);
   out.is_split.clear();
+}
+
+// Columns from a group's first on, in every form that is wanted. x may be where the floats go.
+void CpuBackend::write_operand(const float* x, int64_t n, CpuActivation& out, int64_t r, int64_t group) {
+  if (wanted_.floats) {
+    float* to = out.row(r) + group * kStepColumns;
+    if (to != x) std::copy_n(x, n, to);
+  }
+  if (wanted_.int8) kernels_.quantize_row(x, n, out.quantized().at(r, group));
+  if (wanted_.bfloat) kernels_.to_bfloat(x, n, out.pair_row(r) + group * kStepColumns / 2);
 }
 
 // Of a normalized row, to int8; split where that would lose more than a thousandth of what stands beside the largest
@@ -218,7 +228,7 @@ void CpuBackend::embed(const Weight& table, float scale, Activation& x) {
   const CpuWeight& weight = cast(table);
   CpuActivation& out = cast(x);
   assert(weight.use == WeightUse::kEmbedding || weight.use == WeightUse::kTied);
-  out.prepare(max_rows_, true, false);
+  out.prepare(max_rows_, {.floats = true});
   const size_t bytes = row_bytes(weight.dtype, weight.columns());
   team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
@@ -240,12 +250,12 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
   if (operand)
     prepare_operand(result);
   else
-    result.prepare(max_rows_, true, false);
+    result.prepare(max_rows_, {.floats = true});
   const float* gains = cast(weight).vector();
   const auto n = static_cast<size_t>(x.columns());
-  const bool in_place = !accumulate && (!operand || wants_floats_);
+  const bool in_place = !accumulate && (!operand || wanted_.floats);
   if (!in_place) rows_scratch_.resize(static_cast<size_t>(team_.threads()));
-  if (operand && wants_int8_) result.prepare_rests(max_rows_);
+  if (operand && wanted_.int8) result.prepare_rests(max_rows_);
   team_.run(rows(), 1, [&](int64_t begin, int64_t end, int worker) {
     std::vector<float>* scratch = in_place ? nullptr : &rows_scratch_[static_cast<size_t>(worker)];
     if (scratch && scratch->size() < n) scratch->resize(n);
@@ -254,8 +264,9 @@ void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsil
       kernels_.rms_norm_row(cast(x).row(r), gains, epsilon, x.columns(), normalized);
       if (accumulate) {
         for (size_t i = 0; i < n; ++i) result.row(r)[i] += normalized[i];
-      } else if (operand && wants_int8_) {
-        round_row(normalized, result, r, worker);
+      } else if (operand) {
+        if (wanted_.int8) round_row(normalized, result, r, worker);
+        if (wanted_.bfloat) kernels_.to_bfloat(normalized, x.columns(), result.pair_row(r));
       }
     }
   });

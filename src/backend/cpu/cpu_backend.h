@@ -87,10 +87,14 @@ class CpuBackend final : public Backend {
   int rows() const { return batch_->rows(); }
   void prepare_operand(CpuActivation& out);
   void round_row(const float* x, CpuActivation& out, int64_t r, int worker);
+  void write_operand(const float* x, int64_t n, CpuActivation& out, int64_t r, int64_t group = 0);
 
   // cpu_linear.cc
   WeightHandle load_converted(const WeightSource& source, DType dtype, WeightUse use);
   bool runs_on_int8(const CpuWeight& weight) const { return is_integer(weight.layout) && !float_activations_; }
+  bool runs_on_bfloat(const CpuWeight& weight) const {
+    return weight.layout == Layout::kBF16 && kernels_.matmul_bfloat && !float_activations_;
+  }
   // `unpacked`: the worker's last call was for this panel too, so that its floats are still there.
   void compute_panel(const CpuWeight& weight, int64_t panel, const CpuActivation& in, int first, int columns,
                      int worker, bool unpacked, float* y);
@@ -123,7 +127,7 @@ class CpuBackend final : public Backend {
   uint64_t memory_in_use_ = 0;
   bool float_activations_;
   std::optional<DType> float_weights_;
-  bool wants_int8_ = false, wants_floats_ = false;  // forms that some loaded weight or adapter reads operands in
+  OperandForms wanted_;  // by some loaded weight or adapter
   Arena arena_;
   ThreadTeam team_;
 

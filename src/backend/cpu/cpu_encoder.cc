@@ -37,8 +37,7 @@ void CpuBackend::layer_norm(Activation& x, const Weight& weight, const Weight& b
     for (int64_t r = begin; r < end; ++r) {
       float* row = residual.row(r);
       kernels_.layer_norm_row(row, cast(weight).vector(), cast(bias).vector(), epsilon, n);
-      if (wants_floats_) std::copy_n(row, n, result.row(r));
-      if (wants_int8_) kernels_.quantize_row(row, n, result.quantized().row(r));
+      write_operand(row, n, result, r);
     }
   });
 }
@@ -57,8 +56,7 @@ void CpuBackend::mlp(const Activation& in, const Weight& up, const Weight* bias,
     for (int64_t r = begin; r < end; ++r) {
       float* row = ups + r * stride;
       kernels_.gelu_row(row, n);
-      if (wants_floats_) std::copy_n(row, n, result.row(r));
-      if (wants_int8_) kernels_.quantize_row(row, n, result.quantized().row(r));
+      write_operand(row, n, result, r);
     }
   });
 }

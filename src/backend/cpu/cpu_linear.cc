@@ -48,6 +48,8 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
     }
     return;
   }
+  if (runs_on_bfloat(weight))
+    return kernels_.matmul_bfloat(data, in.pair_row(first), in.pair_stride(), weight.columns(), columns, y);
   Layout layout = weight.layout;
   if (is_integer(layout)) {  // float activations: the panel's exact values
     float* values =
@@ -58,9 +60,7 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
     data = reinterpret_cast<const std::byte*>(values);
     layout = Layout::kF32;
   }
-  const bool rounds = layout == Layout::kBF16 && kernels_.matmul_bfloat && !float_activations_;
-  const FloatMatmulKernel kernel =
-      rounds ? kernels_.matmul_bfloat : kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts];
+  const FloatMatmulKernel kernel = kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts];
   kernel(data, in.row(first), in.stride, weight.columns(), columns, false, y);
 }
 
@@ -109,7 +109,7 @@ void CpuBackend::linear(const Activation& in, const Weight& weight, const Weight
                         Activation& out) {
   CpuActivation& result = cast(out);
   assert(result.use == ActivationUse::kResidual && weight.rows() == out.columns());
-  result.prepare(max_rows_, true, false);
+  result.prepare(max_rows_, {.floats = true});
   multiply_into(cast(weight), cast(in), rows(), bias ? cast(*bias).vector() : nullptr, accumulate, result.row(0),
                 result.stride);
   add_adapters(weight, cast(in), result.row(0), result.stride);
@@ -147,8 +147,7 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
       for (int c = 0; c < columns; ++c) {
         alignas(64) float row[kStepColumns];
         for (int h = 0; h < halves; ++h) std::copy_n(gates[h] + kPanelRows * c, kPanelRows, row + kPanelRows * h);
-        if (wants_floats_) std::copy_n(row, width, result.row(first + c) + group * kStepColumns);
-        if (wants_int8_) kernels_.quantize_row(row, width, result.quantized().at(first + c, group));
+        write_operand(row, width, result, first + c, group);
       }
     }
   });
@@ -168,8 +167,7 @@ void CpuBackend::gated_mlp_apart(const CpuActivation& in, const CpuWeight& gate,
   team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
       activate(gates + r * stride, ups + r * stride, out.columns());
-      if (wants_floats_) std::copy_n(gates + r * stride, out.columns(), out.row(r));
-      if (wants_int8_) kernels_.quantize_row(gates + r * stride, out.columns(), out.quantized().row(r));
+      write_operand(gates + r * stride, out.columns(), out, r);
     }
   });
 }
@@ -230,13 +228,14 @@ void CpuBackend::logits(const Activation& x, const Weight& norm, float epsilon, 
   if (!normalized_ || normalized_->columns() != x.columns()) {
     normalized_ = std::make_unique<CpuActivation>(x.columns(), ActivationUse::kOperand, memory_in_use_);
   }
-  normalized_->prepare(max_outputs_, true, wants_int8_);
-  if (wants_int8_) normalized_->prepare_rests(max_outputs_);
+  normalized_->prepare(max_outputs_, {.floats = true, .int8 = wanted_.int8, .bfloat = wanted_.bfloat});
+  if (wanted_.int8) normalized_->prepare_rests(max_outputs_);
   team_.run(count, 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {
       kernels_.rms_norm_row(cast(x).row(batch_->output_rows[static_cast<size_t>(i)]), cast(norm).vector(), epsilon,
                             x.columns(), normalized_->row(i));
-      if (wants_int8_) round_row(normalized_->row(i), *normalized_, i, worker);
+      if (wanted_.int8) round_row(normalized_->row(i), *normalized_, i, worker);
+      if (wanted_.bfloat) kernels_.to_bfloat(normalized_->row(i), x.columns(), normalized_->pair_row(i));
     }
   });
   multiply_into(cast(head), *normalized_, count, nullptr, false, logits_.data(), logits_stride_);

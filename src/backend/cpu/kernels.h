@@ -14,7 +14,7 @@ namespace carronade::cpu {
 
 // Raised by every change that gives a kernel, or this backend's way of using them, other bits: keys and values that
 // another version left on disk are then computed again.
-inline constexpr int kArithmeticVersion = 1;
+inline constexpr int kArithmeticVersion = 2;
 
 // Columns a call of a matmul kernel takes at most.
 inline constexpr int kTileColumns = 64;
@@ -50,6 +50,11 @@ using MatmulKernel = void (*)(const std::byte* panel, const QuantizedRows& a, in
 // The same over float activations x[c * stride + k], panels of f16, bf16 or f32, any k. `y` is added to when `add`.
 using FloatMatmulKernel = void (*)(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add,
                                    float* y);
+
+// The same over activations rounded to BF16, two columns a word: row c's pairs lie at x + c * stride, beyond its end up
+// to a whole group of 32 columns as zeros. Panels of bf16.
+using BFloatMatmulKernel = void (*)(const std::byte* panel, const uint32_t* x, int64_t stride, int64_t k, int n,
+                                    float* y);
 
 enum class KvFormat : uint8_t { kF16, kF32, kQ8_0 };
 inline constexpr int kKvFormats = 3;
@@ -92,11 +97,13 @@ struct Kernels {
   int tile_columns;
   MatmulKernel matmul[kIntegerLayouts];  // by Layout
   FloatMatmulKernel matmul_float[kLayouts - kIntegerLayouts];
-  FloatMatmulKernel matmul_bfloat;  // of bf16 panels, activations rounded to BF16; nullptr where it gains nothing
+  BFloatMatmulKernel matmul_bfloat;  // nullptr where it gains nothing over matmul_float
   AttentionKernel attention[kKvFormats];
 
   // row: k = n rounded up to whole groups. A NaN or infinity makes its group's scale NaN, so that it is not lost.
   void (*quantize_row)(const float* x, int64_t n, const QuantizedRows& row);
+  // To nearest even, denormals to zero, up to whole groups of 32; nullptr with matmul_bfloat.
+  void (*to_bfloat)(const float* x, int64_t n, uint32_t* pairs);
   // out = x / sqrt(mean(x²) + epsilon) * weight; out may be x.
   void (*rms_norm_row)(const float* x, const float* weight, float epsilon, int64_t n, float* out);
   // x = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias.

@@ -15,12 +15,13 @@ namespace {
 // clang-format on
 }  // namespace
 
-// AVX-512's table, and the one kernel that these processors have besides.
+// AVX-512's table, and what these processors have besides.
 const Kernels& avx512_bf16_kernels() {
   static const Kernels kTable = [] {
     Kernels table = avx512_kernels();
     table.name = "avx512_bf16";
     table.matmul_bfloat = matmul_bfloat;
+    table.to_bfloat = to_bfloat;
     return table;
   }();
   return kTable;

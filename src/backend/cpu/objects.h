@@ -65,11 +65,11 @@ class Buffer {
 
 inline int64_t whole_groups(int64_t columns) { return (columns + kStepColumns - 1) / kStepColumns * kStepColumns; }
 
-// From row to row of activations. Rows a multiple of 4096 bytes apart share the few lines of one set of the first
-// cache: a kernel that reads four of them at once takes twice its time (Zen 3).
-inline int64_t row_stride(int64_t columns) {
+// From row to row of activations of `bytes` a column, in columns. Rows a multiple of 4096 bytes apart share the few
+// lines of one set of the first cache: a kernel that reads four of them at once takes twice its time (Zen 3).
+inline int64_t row_stride(int64_t columns, int bytes = 1) {
   const int64_t extent = whole_groups(columns);
-  return extent % 4096 == 0 ? extent + 4 * kStepColumns : extent;
+  return extent * bytes % 4096 == 0 ? extent + 4 * kStepColumns : extent;
 }
 
 class CpuWeight : public Weight {
@@ -89,8 +89,13 @@ class CpuWeight : public Weight {
   Account account;
 };
 
-// Rows of float, of int8 (QuantizedRows), or of both. A row that int8 alone would spoil is split: what its rounding
-// left over is rounded again, as a second row.
+// What operands are read as by the weights there are.
+struct OperandForms {
+  bool floats = false, int8 = false, bfloat = false;
+};
+
+// Rows of float, of int8 (QuantizedRows), of pairs of BF16, or of several of these. A row that int8 alone would spoil
+// is split: what its rounding left over is rounded again, as a second row.
 class CpuActivation : public Activation {
  public:
   CpuActivation(int columns, ActivationUse use, uint64_t& total)
@@ -103,6 +108,7 @@ class CpuActivation : public Activation {
         sum(total),
         pair_sum(total),
         half_sum(total),
+        pairs(total),
         rest_q(total),
         rest_scale(total),
         rest_sum(total),
@@ -110,10 +116,11 @@ class CpuActivation : public Activation {
         rest_half_sum(total) {}
 
   // Room for `rows`, in the forms wanted.
-  void prepare(int rows, bool as_floats, bool as_int8) {
+  void prepare(int rows, OperandForms forms) {
     const auto n = static_cast<size_t>(rows) * static_cast<size_t>(stride);
-    if (as_floats) floats.ensure(n);
-    if (as_int8) {
+    if (forms.floats) floats.ensure(n);
+    if (forms.bfloat) pairs.ensure(static_cast<size_t>(rows) * static_cast<size_t>(pair_stride()));
+    if (forms.int8) {
       q.ensure(n);
       scale.ensure(n / 32);
       sum.ensure(n / 32);
@@ -122,6 +129,8 @@ class CpuActivation : public Activation {
     }
   }
   float* row(int64_t r) const { return floats.data() + r * stride; }
+  uint32_t* pair_row(int64_t r) const { return pairs.data() + r * pair_stride(); }
+  int64_t pair_stride() const { return row_stride(columns(), 2) / 2; }
   QuantizedRows quantized() const {
     return {q.data(), scale.data(), sum.data(), pair_sum.data(), half_sum.data(), whole_groups(columns()), stride};
   }
@@ -148,6 +157,7 @@ class CpuActivation : public Activation {
   Buffer<float> scale, sum;
   Buffer<int16_t> pair_sum;
   Buffer<int32_t> half_sum;
+  Buffer<uint32_t> pairs;
   Buffer<int8_t> rest_q;
   Buffer<float> rest_scale, rest_sum;
   Buffer<int16_t> rest_pair_sum;

@@ -30,9 +30,9 @@ CARRONADE_INLINE void for_column_groups(int n, F&& f) {
 // 60 % faster than into the first.) Panels lie one after another, so this holds over their ends, and beyond the last a
 // prefetch does no harm. In small portions: more at once than there are buffers would hold up everything behind it.
 constexpr int kAhead = 6144;
-template <int kStepBytes>
+template <int kStepBytes, int kBytesAhead = kAhead>
 CARRONADE_INLINE void prefetch_step(const std::byte* panel, int64_t step) {
-  const uintptr_t p = reinterpret_cast<uintptr_t>(panel) + kAhead + static_cast<uintptr_t>(step) * kStepBytes;
+  const uintptr_t p = reinterpret_cast<uintptr_t>(panel) + kBytesAhead + static_cast<uintptr_t>(step) * kStepBytes;
   unroll<(kStepBytes + 63) / 64>([&](auto line) CARRONADE_LAMBDA_INLINE {
     __builtin_prefetch(reinterpret_cast<const void*>(p + 64 * line.value), 0, 2);
   });
