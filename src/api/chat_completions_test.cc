@@ -294,7 +294,6 @@ TEST(ChatCompletionRequest, SurvivesHostileBodies) {
 }
 
 // ---- Answers
-// ------------------------------------------------------------------------------------------------------------------------------
 
 ChatFinished finished(FinishReason reason) {
   ChatFinished result;

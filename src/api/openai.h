@@ -12,7 +12,6 @@
 namespace carronade {
 
 // ---- Errors
-// -------------------------------------------------------------------------------------------------------------------------------
 
 int http_status(ErrorCode code);
 
@@ -22,7 +21,6 @@ std::string openai_error_body(int status, std::string_view message, std::string_
 std::string openai_error_frame(const Error& error);  // in a stream
 
 // ---- /v1/models
-// ---------------------------------------------------------------------------------------------------------------------------
 
 struct ServedModel {
   std::string id;    // one name of those it is served under

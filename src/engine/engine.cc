@@ -70,7 +70,6 @@ Engine::Impl::Impl(std::unique_ptr<Backend> backend_in, std::unique_ptr<Model> m
 }
 
 // ---- On any thread
-// ------------------------------------------------------------------------------------------------------------------
 
 RequestId Engine::Impl::submit(Request request) {
   const int vocabulary = model->config().vocabulary;
@@ -111,7 +110,6 @@ void Engine::Impl::cancel(RequestId id) {
 void Engine::Impl::end_background() { without_background.store(true, std::memory_order_relaxed); }
 
 // ---- On the engine's thread
-// -----------------------------------------------------------------------------------------------------------
 
 void Engine::Impl::run() {
   while (receive()) {
@@ -344,7 +342,6 @@ void Engine::Impl::publish() {
 }
 
 // ---- The public face
-// ------------------------------------------------------------------------------------------------------------------
 
 Engine::Engine(std::unique_ptr<Backend> backend, std::unique_ptr<Model> model, const EngineOptions& options)
     : impl_(std::make_unique<Impl>(std::move(backend), std::move(model), options)) {}

@@ -62,7 +62,6 @@ bool better(const Candidate& a, const Candidate& b) {
 }  // namespace
 
 // ---- Set-up
-// -------------------------------------------------------------------------------------------------------------------------
 
 WeightHandle ReferenceBackend::load_weight(const WeightSource& source, WeightUse /*use*/) {
   const DTypeInfo& type = info(source.dtype);
@@ -127,7 +126,6 @@ ReferenceActivation& ReferenceBackend::prepare(Activation& activation) {
 }
 
 // ---- Ops
-// ----------------------------------------------------------------------------------------------------------------------------
 
 void ReferenceBackend::begin_step(const Batch& batch) {
   assert(batch.rows() <= max_rows_ && static_cast<int>(batch.output_rows.size()) <= max_outputs_);
@@ -376,7 +374,6 @@ void ReferenceBackend::apply_mask(int output, std::span<const uint32_t> mask) {
 }
 
 // ---- Readers
-// ------------------------------------------------------------------------------------------------------------------------
 
 int32_t ReferenceBackend::argmax(int output) {
   const std::span<const float> row = read_logits(output);
@@ -410,7 +407,6 @@ std::span<const float> ReferenceBackend::read_pooled(int sequence) {
 }
 
 // ---- KV blocks
-// ----------------------------------------------------------------------------------------------------------------------
 
 void ReferenceBackend::copy_blocks(std::span<const BlockCopy> copies) {
   const Access access{&kv_memory_};
@@ -440,7 +436,6 @@ void ReferenceBackend::write_blocks(std::span<const BlockId> blocks, std::span<c
 }
 
 // ---- Helpers
-// ------------------------------------------------------------------------------------------------------------------------
 
 std::vector<float> ReferenceBackend::multiply(const float* in, std::span<const int> rows, const Weight& weight) const {
   const ReferenceWeight& matrix = cast(weight);
