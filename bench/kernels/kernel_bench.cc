@@ -300,9 +300,14 @@ class Model {
 
 constexpr double kStepBytes = 979e6;  // of weights
 
+Model& shared_model() {
+  static Model model(512);
+  return model;
+}
+
 void Step(benchmark::State& state, bool prefill) {
   const int rows = static_cast<int>(state.range(0)), context = static_cast<int>(state.range(1));
-  static Model model(512);
+  Model& model = shared_model();
   DecodeBatch decode(rows, context, prefill);
   for (int32_t& token : decode.batch.tokens) token %= 1024;
   for (auto _ : state) model.step(decode.batch);
@@ -322,7 +327,7 @@ BENCHMARK_CAPTURE(Step, Decode, false)
 // Steps of one row and plain reads of memory in turn: what share of the rate of the reads before and after it a step
 // takes its weights at, in the median. Memory that is shared with strangers changes its rate from second to second.
 void Share(benchmark::State& state) {
-  static Model model(512);
+  Model& model = shared_model();
   static MemoryReader reader;
   DecodeBatch decode(1, static_cast<int>(state.range(0)), false);
   decode.batch.tokens[0] %= 1024;

@@ -157,7 +157,7 @@ struct BackendOptions {
   int threads = 0;  // 0: as many as the process may use
   // "" chooses by what the processor has; else one of available_isas(). $CARRONADE_ISA is read by make_cpu_backend.
   std::string isa = {};
-  // Keep activations in float where the default rounds them to int8 (for fidelity tests; slower).
+  // Keep activations in float where the default rounds them to int8, or to BF16 (for fidelity tests; slower).
   bool float_activations = false;
   // Hold matrices that come as F32, F16 or BF16 in this one of them; unset, and in the reference backend: as they come.
   std::optional<DType> float_weights = {};

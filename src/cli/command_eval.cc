@@ -226,7 +226,7 @@ ordered_json to_json(const EvalFlags& flags, const Report& report, const Input& 
                        {"backend", report.device.name},
                        {"isa", report.device.variant},
                        {"threads", report.device.threads},
-                       {"activations", flags.float_activations || flags.backend == "reference" ? "float" : "int8"},
+                       {"activations", flags.float_activations || flags.backend == "reference" ? "float" : "rounded"},
                        {"kv_cache_dtype", report.kv_dtype},
                        {"seconds", report.seconds}};
   json.update(summary_of(judge.all()));
@@ -247,8 +247,8 @@ void print_for_people(std::FILE* out, const EvalFlags& flags, const Report& repo
   const bool rounded = !flags.float_activations && flags.backend == "cpu";
   fmt::print(out,
              "{} on {} ({}, {} threads), {} activations, KV cache {}: {} tokens of {} sequence{}, {:.0f} a second\n\n",
-             report.model, report.device.name, report.device.variant, report.device.threads, rounded ? "int8" : "float",
-             report.kv_dtype, positions, sequences, sequences == 1 ? "" : "s",
+             report.model, report.device.name, report.device.variant, report.device.threads,
+             rounded ? "rounded" : "float", report.kv_dtype, positions, sequences, sequences == 1 ? "" : "s",
              static_cast<double>(positions) / std::max(report.seconds, 1e-9));
   fmt::print(out, "  perplexity        {:>12.4f} ± {:.4f}\n", number("perplexity"), number("perplexity_error"));
   if (!input.golden) return;
@@ -370,7 +370,8 @@ void add_eval_command(CLI::App& app) {
       ->excludes(command->get_option("--compare"));
   command->add_option("--kv-cache-dtype", flags->kv_dtype, kKvCacheDtypeHelp);
   command->add_flag("--float-activations", flags->float_activations,
-                    "Keep activations in float instead of 8 bits (slow; for comparisons)");
+                    "Keep activations in float; otherwise they are rounded to 8 bits, or to BF16 "
+                    "where weights are BF16 and the processor multiplies it (slow; for comparisons)");
   command->add_option("--chunk", flags->chunk, "Tokens computed in one step")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();

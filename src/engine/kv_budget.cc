@@ -32,7 +32,7 @@ int longest_that_fits(const ModelConfig& config, const KvLayout& layout, uint64_
   return static_cast<int>(std::min<uint64_t>(positions, static_cast<uint64_t>(config.context_length)));
 }
 
-// Logits, activations as float and int8, and the rest.
+// Logits, activations as float, int8 and BF16, and the rest.
 uint64_t working_bytes(const ModelConfig& config, const EngineOptions& options) {
   const auto rows = static_cast<uint64_t>(options.max_num_batched_tokens);
   const uint64_t row = 5ull * (6ull * static_cast<uint64_t>(config.hidden) + 2ull * static_cast<uint64_t>(config.ffn));

@@ -18,6 +18,7 @@ CARRONADE_INLINE uint32_t bfloat_of(float x) {
   uint32_t bits;
   __builtin_memcpy(&bits, &x, sizeof bits);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return bits >> 16 | 64;
+  if ((bits & 0x7f800000u) == 0) return bits >> 16 & 0x8000u;
   return (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
 }
 CARRONADE_INLINE void round_32(const float* x, uint32_t* pairs) {

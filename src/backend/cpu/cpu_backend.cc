@@ -90,7 +90,11 @@ WeightHandle CpuBackend::load_weight(const WeightSource& source, WeightUse use) 
                 source.bytes.size(), source.rows, source.columns, info(source.dtype).name);
   }
   const DType dtype = held_dtype(source.dtype, use, float_weights_);
-  if (dtype != source.dtype) return load_converted(source, dtype, use);
+  return dtype == source.dtype ? hold_weight(source, use) : load_converted(source, dtype, use);
+}
+
+WeightHandle CpuBackend::hold_weight(const WeightSource& source, WeightUse use) {
+  const size_t stride = row_bytes(source.dtype, source.columns);
   auto weight = std::make_unique<CpuWeight>(source.rows, source.columns, use, source.dtype, memory_in_use_);
   weight->memory = arena_.allocate(held_bytes(source.dtype, source.rows, source.columns, use));
   if (use == WeightUse::kVector) {
@@ -147,7 +151,7 @@ WeightHandle CpuBackend::load_converted(const WeightSource& source, DType dtype,
     throw_error(ErrorCode::kUnsupported, "weight {} has numbers that {} cannot hold; leave it as {}", source.name,
                 info(dtype).name, info(source.dtype).name);
   }
-  return load_weight({source.name, dtype, source.rows, source.columns, bytes}, use);
+  return hold_weight({source.name, dtype, source.rows, source.columns, bytes}, use);
 }
 
 void CpuBackend::load_adapter(int adapter, const Weight& target, const WeightSource& a, const WeightSource& b,
@@ -159,7 +163,7 @@ void CpuBackend::load_adapter(int adapter, const Weight& target, const WeightSou
   const auto load = [&](const WeightSource& source) {
     std::vector<float> values(static_cast<size_t>(source.rows * source.columns));
     dequantize(source.dtype, source.bytes.data(), values.data(), source.rows * source.columns);
-    return load_weight({source.name, DType::kF32, source.rows, source.columns, std::as_bytes(std::span(values))},
+    return hold_weight({source.name, DType::kF32, source.rows, source.columns, std::as_bytes(std::span(values))},
                        WeightUse::kLinear);
   };
   adapters_[{adapter, &target}] = {load(a), load(b), scale};

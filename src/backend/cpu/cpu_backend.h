@@ -1,5 +1,5 @@
-// The backend for processors: packed weights (layout.h), int8 activations, one thread team, one kernel table for the
-// ISA chosen at start. Ops run at once, in call order; wait() has nothing to wait for.
+// The backend for processors: packed weights (layout.h), activations as int8, BF16 or float, one thread team, one
+// kernel table for the ISA chosen at start. Ops run at once, in call order; wait() has nothing to wait for.
 #pragma once
 
 #include <map>
@@ -89,8 +89,10 @@ class CpuBackend final : public Backend {
   void round_row(const float* x, CpuActivation& out, int64_t r, int worker);
   void write_operand(const float* x, int64_t n, CpuActivation& out, int64_t r, int64_t group = 0);
 
-  // cpu_linear.cc
+  WeightHandle hold_weight(const WeightSource& source, WeightUse use);  // as it comes
   WeightHandle load_converted(const WeightSource& source, DType dtype, WeightUse use);
+
+  // cpu_linear.cc
   bool runs_on_int8(const CpuWeight& weight) const { return is_integer(weight.layout) && !float_activations_; }
   bool runs_on_bfloat(const CpuWeight& weight) const {
     return weight.layout == Layout::kBF16 && kernels_.matmul_bfloat && !float_activations_;

@@ -168,10 +168,10 @@ class CpuBackendTest : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Isas, CpuBackendTest, testing::ValuesIn(available_isas()),
                          [](const auto& p) { return p.param; });
 
-const std::vector<std::pair<DType, DType>> kTypes = {{DType::kF32, DType::kF32},   {DType::kF16, DType::kBF16},
-                                                     {DType::kQ8_0, DType::kQ5_0}, {DType::kQ4_K, DType::kQ5_1},
-                                                     {DType::kQ6_K, DType::kQ8_0}, {DType::kQ5_K, DType::kF16},
-                                                     {DType::kQ4_1, DType::kQ4_0}};
+const std::vector<std::pair<DType, DType>> kTypes = {
+    {DType::kF32, DType::kF32},   {DType::kF16, DType::kBF16},  {DType::kQ8_0, DType::kQ5_0},
+    {DType::kQ4_K, DType::kQ5_1}, {DType::kQ6_K, DType::kQ8_0}, {DType::kQ5_K, DType::kF16},
+    {DType::kQ4_1, DType::kQ4_0}, {DType::kBF16, DType::kBF16}, {DType::kQ4_K, DType::kBF16}};
 
 TEST_P(CpuBackendTest, FloatActivationsGiveTheReferencesLogits) {
   const Conversation talk(1, 40);
@@ -294,22 +294,43 @@ TEST_P(CpuBackendTest, ARowIsTheSameBitsInEveryBatchOfUpTo130) {
 
 TEST_P(CpuBackendTest, AdaptersChangeTheirRowsAsTheReferenceDoesAndNoOthers) {
   const Conversation plain(1, 20), adapted(2, 20, 4);
-  const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true), rounded = make();
-  Transformer expected(*reference, DType::kQ8_0, DType::kF32), model(*backend, DType::kQ8_0, DType::kF32);
-  Transformer int8(*rounded, DType::kQ8_0, DType::kF32);
-  const auto before = logits_of(int8, *rounded, {{&plain, 0, 20}}),
-             without = logits_of(int8, *rounded, {{&adapted, 0, 20}});
-  expected.load_adapter(4);
-  model.load_adapter(4);
-  int8.load_adapter(4);
   const std::vector<Chunk> both = {{&adapted, 0, 20}, {&plain, 0, 20}};
+  for (const auto& [wide, narrow] :
+       {std::pair{DType::kQ8_0, DType::kF32}, {DType::kQ8_0, DType::kQ8_0}, {DType::kBF16, DType::kBF16}}) {
+    SCOPED_TRACE(testing::Message() << info(wide).name << ' ' << info(narrow).name);
+    const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true), rounding = make();
+    Transformer expected(*reference, wide, narrow), model(*backend, wide, narrow), rounded(*rounding, wide, narrow);
+    const auto before = logits_of(rounded, *rounding, {{&plain, 0, 20}}),
+               without = logits_of(rounded, *rounding, {{&adapted, 0, 20}});
+    expected.load_adapter(4);
+    model.load_adapter(4);
+    rounded.load_adapter(4);
+    const auto exact = logits_of(expected, *reference, both);
+    EXPECT_LT(worst_difference(exact, logits_of(model, *backend, both)), 2e-3);
+    EXPECT_LT(worst_difference(exact, logits_of(rounded, *rounding, both)), 0.1 * deviation(exact));
+    EXPECT_GT(worst_difference(without, logits_of(rounded, *rounding, both)), 0.1 * deviation(exact));
+    EXPECT_EQ(logits_of(rounded, *rounding, both, 1), before);
+    rounding->drop_adapter(4);
+    EXPECT_EQ(logits_of(rounded, *rounding, both), without);
+  }
+}
+
+TEST_P(CpuBackendTest, AdaptersStayFloatWhateverWeightsAreHeldAs) {
+  const Conversation plain(1, 20), adapted(2, 20, 4);
+  const std::vector<Chunk> both = {{&adapted, 0, 20}, {&plain, 0, 20}};
+  const auto reference = make_reference_backend(BackendOptions{});
+  Transformer expected(*reference, DType::kF32, DType::kF32);
+  expected.load_adapter(4);
   const auto exact = logits_of(expected, *reference, both);
-  EXPECT_LT(worst_difference(exact, logits_of(model, *backend, both)), 2e-3);
-  EXPECT_LT(worst_difference(exact, logits_of(int8, *rounded, both)), 0.1 * deviation(exact));
-  EXPECT_GT(worst_difference(without, logits_of(int8, *rounded, both)), 0.1 * deviation(exact));
-  EXPECT_EQ(logits_of(int8, *rounded, both, 1), before);
-  rounded->drop_adapter(4);
-  EXPECT_EQ(logits_of(int8, *rounded, both), without);
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    SCOPED_TRACE(info(dtype).name);
+    const auto backend = make_cpu_backend({.threads = 2, .isa = GetParam(), .float_weights = dtype});
+    Transformer model(*backend, DType::kF32, DType::kF32);
+    const auto before = logits_of(model, *backend, {{&plain, 0, 20}});
+    model.load_adapter(4);
+    EXPECT_LT(worst_difference(exact, logits_of(model, *backend, both)), 0.1 * deviation(exact));
+    EXPECT_EQ(logits_of(model, *backend, both, 1), before);
+  }
 }
 
 TEST_P(CpuBackendTest, ReadersAgreeWithTheReference) {

@@ -131,7 +131,7 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& exact,
 
 TEST_P(CpuEncoderTest, FloatActivationsGiveTheReferencesVectors) {
   const std::vector<Text> texts = {{1, 270}, {2, 1}, {3, 40}};
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kQ8_0}) {
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0}) {
     SCOPED_TRACE(info(dtype).name);
     const auto reference = make_reference_backend(BackendOptions{}), backend = make(2, true);
     Encoder expected(*reference, dtype), model(*backend, dtype);
@@ -143,14 +143,16 @@ TEST_P(CpuEncoderTest, FloatActivationsGiveTheReferencesVectors) {
 }
 
 // The norms make rows of deviation 1; what rounding to 1/127 of a group's largest adds, twice a layer, is far below.
-TEST_P(CpuEncoderTest, Int8ActivationsStayCloseToTheReference) {
-  const auto reference = make_reference_backend(BackendOptions{}), backend = make();
-  Encoder expected(*reference, DType::kQ8_0), model(*backend, DType::kQ8_0);
-  expect_near(model.embed({{3, 40}})[0], expected.embed({{3, 40}})[0], 0.1f);
+TEST_P(CpuEncoderTest, RoundedActivationsStayCloseToTheReference) {
+  for (const DType dtype : {DType::kQ8_0, DType::kBF16}) {
+    const auto reference = make_reference_backend(BackendOptions{}), backend = make();
+    Encoder expected(*reference, dtype), model(*backend, dtype);
+    expect_near(model.embed({{3, 40}})[0], expected.embed({{3, 40}})[0], 0.1f);
+  }
 }
 
 TEST_P(CpuEncoderTest, CompanyAndThreadsChangeNoBit) {
-  for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kQ8_0}) {
     std::vector<float> expected;
     for (const int threads : {1, 2, 5}) {
       const auto backend = make(threads);

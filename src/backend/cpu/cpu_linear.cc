@@ -61,7 +61,7 @@ void CpuBackend::compute_panel(const CpuWeight& weight, int64_t panel, const Cpu
     layout = Layout::kF32;
   }
   const FloatMatmulKernel kernel = kernels_.matmul_float[static_cast<int>(layout) - kIntegerLayouts];
-  kernel(data, in.row(first), in.stride, weight.columns(), columns, false, y);
+  kernel(data, in.row(first), in.stride, weight.columns(), columns, y);
 }
 
 // Calls finish(index of the weight, PanelOutput) for every panel of every weight and every tile of rows.
@@ -191,11 +191,12 @@ void CpuBackend::add_adapter(const Adapter& adapter, const CpuActivation& in, in
   const auto kernel = kernels_.matmul_float[static_cast<int>(Layout::kF32) - kIntegerLayouts];
   const auto most = kernels_.tile_columns, tiles = (count + most - 1) / most;
   const auto pass = [&](const CpuWeight& weight, const float* x, int64_t x_stride, auto&& write) {
+    assert(weight.layout == Layout::kF32);
     team_.run(tiles * weight.panels(), 1, [&](int64_t begin, int64_t end, int) {
       alignas(64) float y[kTileColumns * kPanelRows];
       for (int64_t item = begin; item < end; ++item) {
         const int row = static_cast<int>(item / weight.panels()) * most, columns = std::min(most, count - row);
-        kernel(weight.panel(item % weight.panels()), x + row * x_stride, x_stride, weight.columns(), columns, false, y);
+        kernel(weight.panel(item % weight.panels()), x + row * x_stride, x_stride, weight.columns(), columns, y);
         write(PanelOutput{item % weight.panels(), row, columns, y});
       }
     });

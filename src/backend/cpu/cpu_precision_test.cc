@@ -42,10 +42,12 @@ class CpuPrecisionTest : public testing::TestWithParam<std::string> {
 
 // Rows of `table` through a norm and a matrix, in one step.
 std::vector<std::vector<float>> logits_of(Backend& backend, const std::vector<float>& table,
-                                          const std::vector<float>& head, const std::vector<int32_t>& tokens) {
+                                          const std::vector<float>& head, const std::vector<int32_t>& tokens,
+                                          DType dtype = DType::kQ8_0) {
   const auto rows = static_cast<int64_t>(table.size()) / kHidden;
   const auto embeddings = load(backend, DType::kF32, rows, kHidden, table, WeightUse::kEmbedding);
-  const auto matrix = load(backend, DType::kQ8_0, kVocabulary, kHidden, head, WeightUse::kLinear);
+  const auto matrix = load(backend, dtype, kVocabulary, kHidden, head, WeightUse::kLinear),
+             beside = load(backend, DType::kQ8_0, kVocabulary, kHidden, head, WeightUse::kLinear);
   const auto norm = load(backend, DType::kF32, 1, kHidden, std::vector<float>(kHidden, 1.0f), WeightUse::kVector);
   const auto x = backend.make_activation(kHidden, ActivationUse::kResidual);
   backend.reserve(static_cast<int>(tokens.size()), static_cast<int>(tokens.size()), kVocabulary);
@@ -75,15 +77,17 @@ TEST_P(CpuPrecisionTest, MassiveActivationsDoNotDrownWhatStandsBesideThem) {
     table[static_cast<size_t>(kHidden + outlier)] = outlier == 37 ? 900.0f : -2500.0f;
     for (int r = 0; r < kVocabulary; ++r) head[static_cast<size_t>(r * kHidden + outlier)] = 0.0f;
   }
-  const auto exact = logits_of(*make(true), table, head, {0, 1, 2});
-  const auto rounded = logits_of(*make(), table, head, {0, 1, 2});
-  for (size_t row = 0; row < 3; ++row) EXPECT_LT(relative_error(rounded[row], exact[row]), 0.012) << row;
-  // And by itself or in company it is the same, as is its company.
-  EXPECT_EQ(logits_of(*make(), table, head, {1})[0], rounded[1]);
-  std::vector<int32_t> many(75, 0);
-  many[3] = many[40] = many[41] = 1;
-  const auto crowd = logits_of(*make(), table, head, many);
-  for (size_t i = 0; i < many.size(); ++i) EXPECT_EQ(crowd[i], rounded[static_cast<size_t>(many[i])]) << i;
+  for (const DType dtype : {DType::kQ8_0, DType::kBF16}) {
+    const auto exact = logits_of(*make(true), table, head, {0, 1, 2}, dtype);
+    const auto rounded = logits_of(*make(), table, head, {0, 1, 2}, dtype);
+    for (size_t row = 0; row < 3; ++row) EXPECT_LT(relative_error(rounded[row], exact[row]), 0.012) << row;
+    // And by itself or in company it is the same, as is its company.
+    EXPECT_EQ(logits_of(*make(), table, head, {1}, dtype)[0], rounded[1]);
+    std::vector<int32_t> many(75, 0);
+    many[3] = many[40] = many[41] = 1;
+    const auto crowd = logits_of(*make(), table, head, many, dtype);
+    for (size_t i = 0; i < many.size(); ++i) EXPECT_EQ(crowd[i], rounded[static_cast<size_t>(many[i])]) << i;
+  }
 }
 
 // One layer of attention over 40 positions whose keys have large biases in the pairs that hardly turn.

@@ -47,9 +47,8 @@ struct QuantizedRows {
 // 64-byte aligned.
 using MatmulKernel = void (*)(const std::byte* panel, const QuantizedRows& a, int n, float* y);
 
-// The same over float activations x[c * stride + k], panels of f16, bf16 or f32, any k. `y` is added to when `add`.
-using FloatMatmulKernel = void (*)(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add,
-                                   float* y);
+// The same over float activations x[c * stride + k], panels of f16, bf16 or f32, any k.
+using FloatMatmulKernel = void (*)(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, float* y);
 
 // The same over activations rounded to BF16, two columns a word: row c's pairs lie at x + c * stride, beyond its end up
 // to a whole group of 32 columns as zeros. Panels of bf16.
@@ -93,7 +92,7 @@ struct Kernels {
   const char* name;
   // Columns that a call had best take: so many that their share of reading and unpacking a panel is small, as long as
   // their int8 values (at 8960 a column 394 KB for 32) fit the second cache: 512 KB of most AVX2 processors, 1 MB and
-  // more of all with AVX-512.
+  // more of most with AVX-512.
   int tile_columns;
   MatmulKernel matmul[kIntegerLayouts];  // by Layout
   FloatMatmulKernel matmul_float[kLayouts - kIntegerLayouts];

@@ -451,8 +451,7 @@ struct BFloatPanel {  // pairs of columns: half of the work of widening them one
 
 // Two sums a column, over even and odd k, so that a single column does not wait for each addition.
 template <int C, typename Panel>
-void add_float_columns(const std::byte* panel, const float* x, int64_t stride, int64_t k, bool ask, bool add,
-                       float* y) {
+void multiply_floats(const std::byte* panel, const float* x, int64_t stride, int64_t k, bool ask, float* y) {
   V::F sum[2][C][V::kVectors];
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) sum[0][c][v] = sum[1][c][v] = V::zero();
@@ -476,17 +475,14 @@ void add_float_columns(const std::byte* panel, const float* x, int64_t stride, i
   }
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V::kVectors; ++v) {
-      float* out = y + 16 * c + V::kLanes * v;
-      const V::F total = V::add(sum[0][c][v], sum[1][c][v]);
-      V::store_float(out, add ? V::add(V::load_float(out), total) : total);
+      V::store_float(y + 16 * c + V::kLanes * v, V::add(sum[0][c][v], sum[1][c][v]));
     }
   }
 }
 
 template <typename Panel>
-void matmul_float(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, bool add, float* y) {
+void matmul_float(const std::byte* panel, const float* x, int64_t stride, int64_t k, int n, float* y) {
   for_column_groups<3>(n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE {
-    add_float_columns<c.value, Panel>(panel, x + column * stride, stride, k, column == 0 && n > 1, add,
-                                      y + 16 * column);
+    multiply_floats<c.value, Panel>(panel, x + column * stride, stride, k, column == 0 && n > 1, y + 16 * column);
   });
 }

@@ -44,6 +44,30 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
   }
 }
 
+TEST_P(RowsTest, PairsOfBFloatsRoundToNearestEvenUpToWholeGroups) {
+  if (!kernels().to_bfloat) GTEST_SKIP() << "multiplies no BF16";
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> special = {0.0f,       -0.0f,   1.00390625f, 1.01171875f, -1.00390625f,   kInfinity,
+                                      -kInfinity, 3.4e38f, 1e-42f,      -1e-42f,     1.17549435e-38f};
+  for (const int64_t n : {1, 31, 32, 33, 64, 1000}) {
+    std::vector<float> x = random_floats(static_cast<size_t>(n), 3);
+    for (size_t i = 0; i < std::min(x.size(), special.size()); ++i) x[x.size() - 1 - i] = special[i];
+    const auto words = static_cast<size_t>((n + 31) / 32 * 16);
+    std::vector<uint32_t> pairs(words + 1, 0xabcdef01u);
+    kernels().to_bfloat(x.data(), n, pairs.data());
+    EXPECT_EQ(pairs[words], 0xabcdef01u);
+    for (size_t i = 0; i < 2 * words; ++i) {
+      const float value = i < x.size() ? x[i] : 0.0f;
+      const bool tiny = std::fabs(value) < std::numeric_limits<float>::min();
+      const auto found = static_cast<uint16_t>(pairs[i / 2] >> (16 * (i % 2)));
+      EXPECT_EQ(found, float_to_bfloat16(tiny ? std::copysign(0.0f, value) : value)) << value;
+    }
+    x[0] = std::numeric_limits<float>::quiet_NaN();
+    kernels().to_bfloat(x.data(), n, pairs.data());
+    EXPECT_TRUE(std::isnan(bfloat16_to_float(static_cast<uint16_t>(pairs[0]))));
+  }
+}
+
 TEST_P(RowsTest, QuantizingZerosTinyAndBrokenValues) {
   Quantized zeros(kernels(), std::vector<float>(32, 0.0f), 1, 32);
   EXPECT_EQ(zeros.scale[0], 0.0f);

@@ -20,8 +20,10 @@ FULL = os.environ.get("CARRONADE_FIDELITY_FULL") == "1"
 MODELS = ["smollm2-135m", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"]
 
 
-def run(*arguments, status=0):
-    done = subprocess.run([PROGRAM, "eval", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+def run(*arguments, status=0, isa=None):
+    environment = {**os.environ, "CARRONADE_ISA": isa} if isa else None
+    done = subprocess.run([PROGRAM, "eval", *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          env=environment)
     assert done.returncode == status, done.stderr
     return done
 
@@ -38,10 +40,10 @@ def find(model):
     pytest.skip(f"{model} is neither in CARRONADE_TEST_MODELS nor installed")
 
 
-def compare(model, positions, *flags):
+def compare(model, positions, *flags, isa=None):
     """The summary over at most `positions` tokens (None: all)."""
     fewer = [] if positions is None or FULL else ["--positions", positions]
-    result = json.loads(run(find(model), "--compare", HERE / f"{model}.logprobs", "--json", *fewer, *flags).stdout)
+    result = json.loads(run(find(model), "--compare", HERE / f"{model}.logprobs", "--json", *fewer, *flags, isa=isa).stdout)
     golden = goldens.read(HERE / f"{model}.logprobs")
     assert result["positions"] == (min(positions, golden.positions) if fewer else golden.positions)
     print(model, *flags, {key: value for key, value in result.items() if key != "sequences"})
@@ -67,6 +69,21 @@ def test_int8_activations_stay_close(model, most):
     result = compare(model, None)
     assert result["mean_kl"] <= most
     assert result["same_top"] >= 0.95
+
+
+@pytest.mark.parametrize("isa", ["avx512_bf16", "avx512", "avx2", "i8mm", "dotprod"])
+def test_every_instruction_set_stays_as_close(isa):
+    """generic has the same arithmetic and takes minutes; the unit tests hold it against the others."""
+    model = find("smollm2-135m")
+    try:
+        result = compare(model, 200, isa=isa)
+    except AssertionError as error:
+        if "instruction set" in str(error):
+            pytest.skip(f"this processor has no {isa}")
+        raise
+    assert result["isa"] == isa
+    assert result["mean_kl"] <= 5e-3
+    assert result["same_top"] >= 0.94
 
 
 @pytest.mark.parametrize(("model", "most"), [("smollm2-135m", 5e-3), ("qwen2.5-coder-0.5b", 3e-3), ("qwen2.5-coder-1.5b", 2e-3)])
