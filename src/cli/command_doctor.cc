@@ -47,7 +47,7 @@ void print_report(const DoctorReport& report) {
   }
   fmt::print(
       "\nWhat fits (users with {} tokens each, {} of them answered at once unless --max-num-seqs says otherwise; "
-      "tokens/s for one, were memory bandwidth all):\n",
+      "tokens/s for one, from memory bandwidth alone):\n",
       kUserTokens, kDefaultSequences);
   size_t width = 10;
   for (const ModelFit& fit : report.models) width = std::max(width, fit.name.size());

@@ -33,16 +33,16 @@ CARRONADE_INLINE __m512 multiply_pair(__m512 sum, __m512i w, const uint32_t* pai
 }
 #endif
 
-// C rows of x, `stride` apart. Two sums a row, over even and odd pairs, so that a single row does not wait for each
-// addition.
-template <int C, int kAhead>
+// A panel times C rows of x, `stride` apart, asking kBytesAhead on for what follows (0: not at all). Two sums a row,
+// over even and odd pairs, so that a single row does not wait for each addition.
+template <int C, int kBytesAhead>
 CARRONADE_INLINE void multiply_bfloats(const std::byte* panel, const uint32_t* x, int64_t stride, int64_t pairs,
                                        float* y) {
   __m512 sum[2][C];
   for (int c = 0; c < C; ++c) sum[0][c] = sum[1][c] = _mm512_setzero_ps();
   const auto multiply = [&](int64_t i, int odd) CARRONADE_LAMBDA_INLINE {
     const __m512i w = _mm512_loadu_si512(panel + 64 * i);
-    if constexpr (kAhead > 0) prefetch_step<64, kAhead>(panel, i);
+    if constexpr (kBytesAhead > 0) prefetch_step<64, kBytesAhead>(panel, i);
     for (int c = 0; c < C; ++c) sum[odd][c] = multiply_pair(sum[odd][c], w, x + c * stride + i);
   };
   int64_t i = 0;

@@ -40,7 +40,8 @@ class CpuPrecisionTest : public testing::TestWithParam<std::string> {
   }
 };
 
-// Rows of `table` through a norm and a matrix, in one step.
+// Rows of `table` through a norm and a matrix of `dtype`, in one step; beside a Q8_0 matrix, so that operands are
+// rounded to int8 whatever `dtype` is.
 std::vector<std::vector<float>> logits_of(Backend& backend, const std::vector<float>& table,
                                           const std::vector<float>& head, const std::vector<int32_t>& tokens,
                                           DType dtype = DType::kQ8_0) {

@@ -35,6 +35,18 @@ void expect_close(double y, double exact, double magnitude, int64_t columns) {
   ASSERT_NEAR(y, exact, tolerance) << "of " << magnitude;
 }
 
+// What a row of a matrix and one of activations make: Σ w x, and Σ |w x|, which bounds the error of the sum.
+struct ExactProduct {
+  ExactProduct(const float* weights, const float* x, int64_t columns) {
+    for (int64_t k = 0; k < columns; ++k) {
+      const double product = static_cast<double>(weights[k]) * static_cast<double>(x[k]);
+      sum += product;
+      magnitude += std::fabs(product);
+    }
+  }
+  double sum = 0, magnitude = 0;
+};
+
 class IntegerMatmulTest : public testing::TestWithParam<Case> {
  protected:
   // One panel of `rows` rows against n columns.
@@ -157,14 +169,8 @@ TEST_P(FloatMatmulTest, MatchesExactSumsWhateverTheNumberOfColumns) {
       for (int c = 0; c < n; ++c) {
         kernel(packed.panel(0), x.data() + c * stride, stride, columns, 1, alone.y[c]);
         for (int r = 0; r < 16; ++r) {
-          double exact = 0, magnitude = 0;
-          for (int64_t k = 0; k < columns; ++k) {
-            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
-                                   static_cast<double>(x[static_cast<size_t>(c * stride + k)]);
-            exact += product;
-            magnitude += std::fabs(product);
-          }
-          ASSERT_NO_FATAL_FAILURE(expect_close(together.y[c][r], exact, 4 * magnitude, columns));
+          const ExactProduct exact(weights.data() + r * columns, x.data() + c * stride, columns);
+          ASSERT_NO_FATAL_FAILURE(expect_close(together.y[c][r], exact.sum, 4 * exact.magnitude, columns));
         }
       }
       ASSERT_EQ(std::memcmp(&together, &alone, sizeof(float) * 16 * static_cast<size_t>(n)), 0) << n << " columns";
@@ -194,16 +200,12 @@ TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumn
       Tile alone;
       for (int c = 0; c < kTileColumns; ++c) {
         kernels->matmul_bfloat(packed.panel(0), pairs.data() + c * pair_stride, pair_stride, columns, 1, alone.y[c]);
+        std::vector<float> rounded;
+        for (int64_t k = 0; k < columns; ++k)
+          rounded.push_back(bfloat16_to_float(float_to_bfloat16(x[static_cast<size_t>(c * stride + k)])));
         for (int r = 0; r < 16; ++r) {
-          double exact = 0, magnitude = 0;
-          for (int64_t k = 0; k < columns; ++k) {
-            const uint16_t rounded = float_to_bfloat16(x[static_cast<size_t>(c * stride + k)]);
-            const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
-                                   static_cast<double>(bfloat16_to_float(rounded));
-            exact += product;
-            magnitude += std::fabs(product);
-          }
-          ASSERT_NO_FATAL_FAILURE(expect_close(alone.y[c][r], exact, 4 * magnitude, columns));
+          const ExactProduct exact(weights.data() + r * columns, rounded.data(), columns);
+          ASSERT_NO_FATAL_FAILURE(expect_close(alone.y[c][r], exact.sum, 4 * exact.magnitude, columns));
         }
       }
       for (int n = 2; n <= kTileColumns; ++n) {
@@ -216,7 +218,7 @@ TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumn
   if (tables == 0) GTEST_SKIP() << "neither this processor nor an emulation has AVX-512 BF16";
 }
 
-// The largest sums there are, sums that nearly cancel, and a NaN, side by side: each stays in its own column.
+// Large sums, sums that nearly cancel, sums of values far apart, and a NaN, side by side: each stays in its own column.
 TEST(FloatMatmuls, ExtremesStayInTheirColumns) {
   constexpr int64_t kLong = 8960, kPairs = kLong / 2;
   for (const Kernels* kernels : runnable_kernels()) {
@@ -238,17 +240,11 @@ TEST(FloatMatmuls, ExtremesStayInTheirColumns) {
         for (int c = 0; c < 4; ++c) {
           multiply(c, 1, alone.y[c]);
           for (int r = 0; r < 16; ++r) {
-            double exact = 0, magnitude = 0;
-            for (int64_t k = 0; k < kLong; ++k) {
-              const double product = static_cast<double>(weights[static_cast<size_t>(r * kLong + k)]) *
-                                     static_cast<double>(x[static_cast<size_t>(c * kLong + k)]);
-              exact += product;
-              magnitude += std::fabs(product);
-            }
+            const ExactProduct exact(weights.data() + r * kLong, x.data() + c * kLong, kLong);
             if (c == 3)
               ASSERT_TRUE(std::isnan(together.y[c][r]));
             else
-              ASSERT_LE(std::fabs(static_cast<double>(together.y[c][r]) - exact), 1e-6 * magnitude) << c;
+              ASSERT_LE(std::fabs(static_cast<double>(together.y[c][r]) - exact.sum), 1e-6 * exact.magnitude) << c;
           }
         }
         ASSERT_EQ(std::memcmp(&together, &alone, sizeof(float) * 16 * 3), 0);

@@ -89,7 +89,7 @@ class CpuWeight : public Weight {
   Account account;
 };
 
-// What operands are read as by the weights there are.
+// The forms in which weights read their operands.
 struct OperandForms {
   bool floats = false, int8 = false, bfloat = false;
 };
