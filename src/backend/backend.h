@@ -188,7 +188,7 @@ class Backend {
   // ---- A step
 
   // Uploads the batch; it and its block tables must stay unchanged until wait(). Its rows are the rows of every op
-  // below.
+  // below (but see keep_output_rows).
   virtual void begin_step(const Batch& batch) = 0;
 
   // x[r] = table[tokens[r]] * scale
@@ -217,6 +217,11 @@ class Backend {
   // in: operand [rows, hidden], q: query [rows, heads * head_dim]
   virtual void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
                               const Rope& rope, int layer, Activation& q) = 0;
+
+  // From here to the end of the step its rows are those that want logits, if they are the last of their sequences: once
+  // the last layer has stored keys and values, nothing hangs on the others. Their rows of x and q move to the front.
+  // x: residual [rows, hidden], q: query [rows, heads * head_dim]
+  virtual void keep_output_rows(Activation& x, Activation& q) = 0;
 
   // out[r] = softmax(scale * q K ᵀ) V over the positions the row may see.
   // q: query, out: operand, both [rows, heads * head_dim]

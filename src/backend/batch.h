@@ -39,4 +39,31 @@ struct Batch {
   }
 };
 
+// The rows that want logits as a batch of their own. False where they are not the last rows of their sequences, or
+// where there are no others.
+inline bool output_rows_alone(const Batch& batch, Batch& alone) {
+  alone.clear();
+  if (batch.output_rows.size() == batch.tokens.size()) return false;
+  auto output = batch.output_rows.begin();
+  for (const SequenceRows& sequence : batch.sequences) {
+    const int end = sequence.first_row + sequence.rows;
+    const auto first = output;
+    while (output != batch.output_rows.end() && *output < end) ++output;
+    const int count = static_cast<int>(output - first);
+    if (count == 0) continue;
+    if (*first != end - count) return false;
+    SequenceRows last = sequence;
+    last.first_row = alone.rows();
+    last.first_position += sequence.rows - count;
+    last.rows = count;
+    alone.sequences.push_back(last);
+    for (int row = end - count; row < end; ++row) {
+      alone.output_rows.push_back(alone.rows());
+      alone.tokens.push_back(batch.tokens[static_cast<size_t>(row)]);
+      alone.positions.push_back(batch.positions[static_cast<size_t>(row)]);
+    }
+  }
+  return true;
+}
+
 }  // namespace carronade

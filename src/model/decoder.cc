@@ -33,8 +33,8 @@ class Decoder final : public Model {
   const Weight* adapted_weight(std::string_view name) const override;
   void load_layer(int index, Loader& loader);
   void load_attention(const std::string& prefix, Layer& layer, Loader& loader) const;
-  void forward_layers(const Batch& batch);
-  void forward_layer(const Layer& layer, int index);
+  void forward_layers(const Batch& batch, bool outputs_only);
+  void forward_layer(const Layer& layer, int index, bool outputs_only);
   void add_product(const Activation& in, const Weight& weight, const Weight* bias, const Weight* post_norm);
 
   ModelConfig config_;
@@ -133,7 +133,8 @@ void Decoder::add_product(const Activation& in, const Weight& weight, const Weig
   if (post_norm) backend_.rms_norm(*branch_, *post_norm, config_.norm_epsilon, true, *x_);  // [rows, hidden]
 }
 
-void Decoder::forward_layer(const Layer& layer, int index) {
+// `outputs_only`: of the last layer, whose other rows nobody will look at.
+void Decoder::forward_layer(const Layer& layer, int index, bool outputs_only) {
   Backend& backend = backend_;
   const float epsilon = config_.norm_epsilon;
   const bool local = config_.is_local(index);
@@ -150,8 +151,9 @@ void Decoder::forward_layer(const Layer& layer, int index) {
                        .norm_epsilon = epsilon};
 
   // Attention: x += Wo · attention(norm(x))
-  backend.rms_norm(*x_, *layer.attention_norm, epsilon, false, *normed_);        // [rows, hidden]
-  backend.qkv_rope_store(*normed_, qkv, config_.attention, rope, index, *q_);    // [rows, heads * head_dim]
+  backend.rms_norm(*x_, *layer.attention_norm, epsilon, false, *normed_);      // [rows, hidden]
+  backend.qkv_rope_store(*normed_, qkv, config_.attention, rope, index, *q_);  // [rows, heads * head_dim]
+  if (outputs_only) backend.keep_output_rows(*x_, *q_);
   backend.paged_attention(*q_, config_.attention, options, index, *attention_);  // [rows, heads * head_dim]
   add_product(*attention_, *layer.attention_output, layer.attention_output_bias.get(), layer.attention_post_norm.get());
 
@@ -161,14 +163,15 @@ void Decoder::forward_layer(const Layer& layer, int index) {
   add_product(*gated_, *layer.down, nullptr, layer.ffn_post_norm.get());
 }
 
-void Decoder::forward_layers(const Batch& batch) {
+void Decoder::forward_layers(const Batch& batch, bool outputs_only) {
   backend_.begin_step(batch);
   backend_.embed(*embeddings_, config_.embedding_scale, *x_);  // [rows, hidden]
-  for (int i = 0; i < config_.layers; ++i) forward_layer(layers_[static_cast<size_t>(i)], i);
+  for (int i = 0; i < config_.layers; ++i)
+    forward_layer(layers_[static_cast<size_t>(i)], i, outputs_only && i + 1 == config_.layers);
 }
 
 void Decoder::forward(const Batch& batch) {
-  forward_layers(batch);
+  forward_layers(batch, true);
   if (!batch.output_rows.empty()) {
     const Weight& head = output_ ? *output_ : *embeddings_;
     backend_.logits(*x_, *output_norm_, config_.norm_epsilon, head, config_.logit_soft_cap);  // [outputs, vocabulary]
@@ -177,7 +180,7 @@ void Decoder::forward(const Batch& batch) {
 }
 
 void Decoder::embed(const Batch& batch) {
-  forward_layers(batch);
+  forward_layers(batch, false);
   backend_.pooled(*x_, output_norm_.get(), config_.norm_epsilon, config_.pooling);  // [sequences, hidden]
   backend_.wait();
 }

@@ -67,6 +67,7 @@ CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
       projected_(memory_in_use_),
       gates_(memory_in_use_),
       ups_(memory_in_use_),
+      made_(memory_in_use_),
       low_rank_(memory_in_use_),
       logits_(memory_in_use_),
       pooled_(memory_in_use_),
@@ -245,6 +246,18 @@ void CpuBackend::embed(const Weight& table, float scale, Activation& x) {
       if (scale != 1.0f) std::for_each(out.row(r), out.row(r) + out.columns(), [&](float& value) { value *= scale; });
     }
   });
+}
+
+void CpuBackend::keep_output_rows(Activation& x, Activation& q) {
+  if (!output_rows_alone(*batch_, outputs_)) return;
+  for (const CpuActivation* kept : {&cast(x), &cast(q)}) {
+    for (size_t i = 0; i < batch_->output_rows.size(); ++i) {
+      const float* from = kept->row(batch_->output_rows[i]);
+      float* to = kept->row(static_cast<int64_t>(i));
+      if (to != from) std::copy_n(from, kept->columns(), to);
+    }
+  }
+  batch_ = &outputs_;
 }
 
 void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) {

@@ -2,6 +2,7 @@
 // kernel table for the ISA chosen at start. Ops run at once, in call order; wait() has nothing to wait for.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -47,6 +48,7 @@ class CpuBackend final : public Backend {
               Activation& out) override;
   void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope,
                       int layer, Activation& q) override;
+  void keep_output_rows(Activation& x, Activation& q) override;
   void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
                        Activation& out) override;
   void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
@@ -124,6 +126,9 @@ class CpuBackend final : public Backend {
   void finish_attention(const AttentionTask& task, const AttentionShape& shape, const AttentionPartial& total,
                         CpuActivation& out);
 
+  // Floats from row to row of a chunk: not a power of two, whose rows would share a few lines of the first cache.
+  static constexpr int64_t kMadeStride = kChunkSteps * kStepColumns + kPanelRows;
+
   DeviceInfo device_;
   const Kernels& kernels_;
   uint64_t memory_in_use_ = 0;
@@ -134,7 +139,8 @@ class CpuBackend final : public Backend {
   ThreadTeam team_;
 
   int max_rows_ = 0, max_outputs_ = 0, vocabulary_ = 0;
-  const Batch* batch_ = nullptr;
+  const Batch* batch_ = nullptr;  // of the running step
+  Batch outputs_;                 // its output rows, once they are all that is left
 
   KvLayout kv_layout_;
   KvFormat kv_format_ = KvFormat::kF16;
@@ -148,12 +154,14 @@ class CpuBackend final : public Backend {
   Buffer<float> panels_;       // [threads][widest K][16]: an integer panel as floats (float activations)
   Buffer<float> projected_;    // [rows, (heads + 2 kv_heads) * head_dim]
   Buffer<float> gates_, ups_;  // [rows, ffn], with adapters or without a gate only
+  Buffer<float> made_;         // [chunks or threads][tile][kMadeStride]: of a gated MLP, not yet rounded
   Buffer<float> low_rank_;     // [rows, rank]
   Buffer<float> logits_;       // [outputs, vocabulary rounded up]
   Buffer<float> pooled_;       // [sequences, hidden]
   Buffer<float> partials_;
   Buffer<float> attended_;                     // [threads][…]: partial and total of one task
   std::unique_ptr<CpuActivation> normalized_;  // rows that want logits
+  std::vector<std::atomic<int>> groups_made_;  // of each chunk of made_; 0 between calls
   int64_t logits_stride_ = 0;
   int pooled_columns_ = 0;
   std::vector<RopeTable> ropes_;

@@ -70,6 +70,7 @@ class Transformer {
       rope.dimensions = 48;
       rope.pairing = i ? Rope::Pairing::kNeighbours : Rope::Pairing::kHalves;
       b.qkv_rope_store(*normed_, qkv, kShape, rope, i, *q_);
+      if (outputs_only && i + 1 == kLayers) b.keep_output_rows(*x_, *q_);
       b.paged_attention(*q_, kShape, attention, i, *attended_);
       b.linear(*attended_, *l.o, nullptr, true, *x_);
       b.rms_norm(*x_, *l.ffn_norm, 1e-6f, false, *normed_);
@@ -91,6 +92,7 @@ class Transformer {
   }
 
   AttentionOptions attention;
+  bool outputs_only = true;  // in the last layer
   Activation& residual() { return *x_; }
   const Weight& out_norm() { return *out_norm_; }
 
@@ -244,6 +246,45 @@ TEST_P(CpuBackendTest, AttentionOptionsMatchTheReference) {
       }
     }
   }
+}
+
+// In company of every kind: several outputs, all, none, an adapter's.
+TEST_P(CpuBackendTest, OutputRowsAloneGiveTheSameBits) {
+  const Conversation talk(1, 120), other(2, 40), adapted(3, 30, 5), quiet(4, 20);
+  Batch batch = batch_of({{&talk, 0, 120}, {&quiet, 0, 20}, {&adapted, 0, 30}, {&other, 0, 40}});
+  batch.output_rows = {117, 118, 119, 169};
+  for (int row = 206; row < 210; ++row) batch.output_rows.push_back(row);
+  Batch scattered = batch;  // not the last rows of their sequence: all rows stay
+  scattered.output_rows = {3, 119};
+  for (const auto& [wide, narrow] : kTypes) {
+    SCOPED_TRACE(testing::Message() << info(wide).name << ' ' << info(narrow).name);
+    const auto backend = make();
+    Transformer model(*backend, wide, narrow);
+    model.load_adapter(5);
+    for (const Batch& each : {batch, scattered}) {
+      std::vector<std::vector<float>> logits[2];
+      for (const bool outputs_only : {false, true}) {
+        model.outputs_only = outputs_only;
+        model.forward(each);
+        for (size_t i = 0; i < each.output_rows.size(); ++i) {
+          const auto row = backend->read_logits(static_cast<int>(i));
+          logits[outputs_only ? 1 : 0].emplace_back(row.begin(), row.end());
+        }
+      }
+      EXPECT_EQ(logits[0], logits[1]);
+    }
+  }
+}
+
+TEST_P(CpuBackendTest, AStepThatWantsNoOutputStoresItsKeys) {
+  const Conversation talk(1, 120);
+  const auto backend = make();
+  Transformer model(*backend, DType::kQ4_K, DType::kQ5_1);
+  Batch first = batch_of({{&talk, 0, 119}});
+  first.output_rows.clear();
+  model.forward(first);
+  const auto apart = logits_of(model, *backend, {{&talk, 119, 1}});
+  EXPECT_EQ(apart, logits_of(model, *backend, {{&talk, 0, 120}}));
 }
 
 // One rule: the same bits whatever the chunks, the company and the threads.

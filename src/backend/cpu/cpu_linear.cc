@@ -115,7 +115,8 @@ void CpuBackend::linear(const Activation& in, const Weight& weight, const Weight
   add_adapters(weight, cast(in), result.row(0), result.stride);
 }
 
-// ---- The gated MLP: each item makes 32 outputs, so that they can be rounded as a group at once.
+// ---- The gated MLP: each item makes 32 outputs of a tile of rows, or 256. They are rounded by chunks of 256, since a
+// chunk's scales hang together (QuantizedRows): of groups of 32 by whichever worker makes a chunk's last.
 
 void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
                            Activation& out) {
@@ -128,27 +129,43 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
   const bool unpacked = is_integer(g.layout) != runs_on_int8(g) || is_integer(u.layout) != runs_on_int8(u);
   if (unpacked || batch_adapts(gate) || batch_adapts(up)) return gated_mlp_apart(x, g, u, activation, result);
 
-  const int n = rows();
-  const int64_t groups = whole_groups(g.rows()) / kStepColumns, most = kernels_.tile_columns,
+  const int n = rows(), most = kernels_.tile_columns;
+  const int64_t groups = whole_groups(g.rows()) / kStepColumns, chunks = (groups + kChunkSteps - 1) / kChunkSteps,
                 tiles = (n + most - 1) / most;
   const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
-  team_.run(tiles * groups, 1, [&](int64_t begin, int64_t end, int worker) {
-    alignas(64) float gates[2][kTileColumns * kPanelRows], ups[2][kTileColumns * kPanelRows];
+  // One tile is shared out by groups. Several tiles have chunks enough for all workers, each rounded by who makes it.
+  const bool apart = tiles == 1;
+  const int64_t at_once = apart ? 1 : kChunkSteps, items = apart ? groups : chunks;
+  const size_t chunk_floats = static_cast<size_t>(most) * kMadeStride;
+  float* made = made_.ensure(chunk_floats * static_cast<size_t>(apart ? chunks : team_.threads()));
+  if (apart && static_cast<int64_t>(groups_made_.size()) < chunks)
+    groups_made_ = std::vector<std::atomic<int>>(static_cast<size_t>(chunks));
+
+  team_.run(tiles * items, 1, [&](int64_t begin, int64_t end, int worker) {
+    alignas(64) float gates[kTileColumns * kPanelRows], ups[kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
-      const int first = static_cast<int>(item / groups * most), columns = std::min(kernels_.tile_columns, n - first);
-      const int64_t group = item % groups;
-      const int halves = 2 * group + 1 < g.panels() ? 2 : 1;
-      for (int h = 0; h < halves; ++h) {
-        compute_panel(g, 2 * group + h, x, first, columns, worker, false, gates[h]);
-        compute_panel(u, 2 * group + h, x, first, columns, worker, false, ups[h]);
+      const int first = static_cast<int>(item / items) * most, columns = std::min(most, n - first);
+      const int64_t first_group = item % items * at_once, last_group = std::min(groups, first_group + at_once),
+                    chunk = first_group / kChunkSteps, chunk_group = chunk * kChunkSteps;
+      float* rows_made = made + chunk_floats * static_cast<size_t>(apart ? chunk : worker);
+      for (int64_t panel = 2 * first_group; panel < std::min(2 * last_group, g.panels()); ++panel) {
+        compute_panel(g, panel, x, first, columns, worker, false, gates);
+        compute_panel(u, panel, x, first, columns, worker, false, ups);
+        activate(gates, ups, kPanelRows * columns);
+        float* to = rows_made + kPanelRows * (panel - 2 * chunk_group);
+        for (int c = 0; c < columns; ++c) {
+          for (int r = 0; r < kPanelRows; ++r) to[kMadeStride * c + r] = gates[kPanelRows * c + r];
+        }
       }
-      for (int h = 0; h < halves; ++h) activate(gates[h], ups[h], kPanelRows * columns);
-      const int width = static_cast<int>(std::min<int64_t>(kStepColumns, g.rows() - group * kStepColumns));
-      for (int c = 0; c < columns; ++c) {
-        alignas(64) float row[kStepColumns];
-        for (int h = 0; h < halves; ++h) std::copy_n(gates[h] + kPanelRows * c, kPanelRows, row + kPanelRows * h);
-        write_operand(row, width, result, first + c, group);
+      const int64_t chunk_groups = std::min<int64_t>(kChunkSteps, groups - chunk_group);
+      if (apart) {
+        std::atomic<int>& count = groups_made_[static_cast<size_t>(chunk)];
+        if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < chunk_groups) continue;
+        count.store(0, std::memory_order_relaxed);
       }
+      const int64_t width = std::min(chunk_groups * kStepColumns, g.rows() - chunk_group * kStepColumns);
+      for (int c = 0; c < columns; ++c)
+        write_operand(rows_made + kMadeStride * c, width, result, first + c, chunk_group);
     }
   });
 }

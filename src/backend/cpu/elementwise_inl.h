@@ -183,8 +183,12 @@ CARRONADE_INLINE void quantize_group(const float* x, const QuantizedRows& to) {
   to.sum[0] = to.scale[0] * static_cast<float>(to.half_sum[0] + to.half_sum[1]);
 }
 
+template <typename T = V>
 void quantize_row(const float* x, int64_t n, const QuantizedRows& row) {
   int64_t g = 0;
+  if constexpr (requires { T::quantize_chunk(x, row); }) {
+    for (; 32 * (g + 8) <= n; g += 8) T::quantize_chunk(x + 32 * g, row.at(0, g));
+  }
   for (; 32 * (g + 1) <= n; ++g) quantize_group(x + 32 * g, row.at(0, g));
   if (32 * g < n) {
     float last[32] = {};

@@ -14,7 +14,7 @@ namespace carronade::cpu {
 
 // Raised by every change that gives a kernel, or this backend's way of using them, other bits: keys and values that
 // another version left on disk are then computed again.
-inline constexpr int kArithmeticVersion = 2;
+inline constexpr int kArithmeticVersion = 3;
 
 // Columns a call of a matmul kernel takes at most.
 inline constexpr int kTileColumns = 64;
@@ -23,22 +23,42 @@ inline constexpr int kTileColumns = 64;
 // 32) and so on. k is the row's extent rounded up to whole groups; the filling is zero.
 //   x ≈ scale * q, |q| ≤ 127
 //   sum        scale * Σ q of a group, [k / 32]
+//   half_sum   Σ q of each half of a group, [k / 16]
+// Of what follows, quantize_row writes what the kernels of its own table read.
 //   pair_sum   of each half h of a group Σ q over its columns 4i, 4i+1, then over 4i+2, 4i+3, [k / 8]: as a multiply of
 //              pairs of bytes sums them
-//   half_sum   Σ q of each half of a group, [k / 16]
+// For kernels that sum a chunk (256 columns) in whole numbers, of whole chunks only:
+//   unit         the scales of a chunk are whole multiples of this; at its first group, [k / 32]
+//   factor       scale = factor * unit, 0 ≤ factor ≤ 127, [k / 32]
+//   factor_sum   factor * Σ q of a group / 16, to nearest: within 16 bits, [k / 32]
+//   half_offset  -32 half_sum, [k / 16]
 struct QuantizedRows {
   int8_t* q;
   float* scale;
   float* sum;
   int16_t* pair_sum;
   int32_t* half_sum;
+  int32_t* half_offset;
+  float* unit;
+  int16_t* factor;
+  int16_t* factor_sum;
   int64_t k;
   int64_t stride;
 
   // From row r and group g on.
   QuantizedRows at(int64_t r, int64_t g) const {
     const int64_t group = r * (stride / 32) + g;
-    return {q + 32 * group, scale + group, sum + group, pair_sum + 4 * group, half_sum + 2 * group, k, stride};
+    return {q + 32 * group,
+            scale + group,
+            sum + group,
+            pair_sum + 4 * group,
+            half_sum + 2 * group,
+            half_offset + 2 * group,
+            unit + group,
+            factor + group,
+            factor_sum + group,
+            k,
+            stride};
   }
   QuantizedRows row(int64_t r) const { return at(r, 0); }
 };
@@ -99,7 +119,8 @@ struct Kernels {
   BFloatMatmulKernel matmul_bfloat;  // nullptr where it gains nothing over matmul_float
   AttentionKernel attention[kKvFormats];
 
-  // row: k = n rounded up to whole groups. A NaN or infinity makes its group's scale NaN, so that it is not lost.
+  // From a chunk's first column on, or of a row whose k is n rounded up to whole groups. A NaN or infinity makes its
+  // group's scale NaN, and its chunk's unit, so that it is not lost.
   void (*quantize_row)(const float* x, int64_t n, const QuantizedRows& row);
   // To nearest even, denormals to zero, up to whole groups of 32; nullptr with matmul_bfloat.
   void (*to_bfloat)(const float* x, int64_t n, uint32_t* pairs);

@@ -72,6 +72,15 @@ struct ReadQ45K {
   CARRONADE_INLINE V::I whole_scale(int j, int v) const {
     return V::whole_scale(chunk + kQ45KScales + 16 * j + V::kLanes * v);
   }
+  // Of steps j and j + 1 side by side, 16 bits each.
+  template <typename T = V>
+  CARRONADE_INLINE V::I scale_pair(int j) const {
+    return T::step_pair(chunk + kQ45KScales + 16 * j);
+  }
+  template <typename T = V>
+  CARRONADE_INLINE V::I min_pair(int j) const {
+    return T::step_pair(chunk + kQ45KMins + 16 * j);
+  }
   CARRONADE_INLINE V::F ws(int j, int v) const { return V::load_u8(chunk + kQ45KScales + 16 * j + V::kLanes * v); }
   CARRONADE_INLINE V::F wm(int j, int v) const { return V::load_u8(chunk + kQ45KMins + 16 * j + V::kLanes * v); }
   CARRONADE_INLINE V::F d(int v) const { return V::load_half(chunk + 2 * V::kLanes * v); }
@@ -188,6 +197,15 @@ constexpr bool dots_are_scaled() {
   return Reader::kScaleOf == ScaleOf::kChunk && (Reader::kRange == Range::kSix || V::kScalesDots);
 }
 
+// Whether the traits sum a chunk of this layout in whole numbers, scales and minima included.
+template <typename Reader, typename T = V>
+constexpr bool sums_whole_chunks() {
+  if constexpr (requires { T::kSumsWholeChunks; })
+    return Reader::kScaleOf == ScaleOf::kChunk && Reader::kHasMin;
+  else
+    return false;
+}
+
 template <typename Reader>
 struct ReadUnpacked {
   static constexpr Range kRange = Reader::kRange;
@@ -252,6 +270,10 @@ struct ColumnPointers {
   const float* sum[C];
   const int16_t* pair_sum[C];
   const int32_t* half_sum[C];
+  const int32_t* half_offset[C];
+  const float* unit[C];
+  const int16_t* factor[C];
+  const int16_t* factor_sum[C];
 };
 
 template <int C>
@@ -265,6 +287,10 @@ CARRONADE_INLINE ColumnPointers<C> columns_at(const QuantizedRows& a, int column
     p.sum[c] = a.sum + group;
     p.pair_sum[c] = a.pair_sum + 4 * group;
     p.half_sum[c] = a.half_sum + 2 * group;
+    p.half_offset[c] = a.half_offset + 2 * group;
+    p.unit[c] = a.unit + group;
+    p.factor[c] = a.factor + group;
+    p.factor_sum[c] = a.factor_sum + group;
   }
   return p;
 }
@@ -328,10 +354,12 @@ CARRONADE_INLINE void add_halves(const Reader& reader, int j, const ColumnPointe
 }
 
 // y[c] += the reader's current chunk of C columns. ahead(j) is called before step j, to ask for what comes next.
-template <int C, typename Reader, typename Ahead>
+template <int C, typename Reader, typename Ahead, typename T = V>
 CARRONADE_INLINE void add_steps(const Reader& reader, int steps, const ColumnPointers<C>& a, Ahead ahead,
                                 V::F (&y)[C][V::kVectors]) {
-  if constexpr (Reader::kScaleOf == ScaleOf::kChunk) {
+  if constexpr (sums_whole_chunks<Reader>()) {
+    T::template add_chunk<C>(reader, a, ahead, y);
+  } else if constexpr (Reader::kScaleOf == ScaleOf::kChunk) {
     V::F sum[C][V::kVectors];
     if constexpr (Reader::kHasMin) {
       clear(sum);
@@ -396,13 +424,9 @@ void add_chunk(const std::byte* panel, const Reader& reader, int steps, const Qu
   }
 }
 
+// Many columns: each chunk unpacked once, by the first of them.
 template <typename Reader>
-void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
-  if (n <= V::direct_rows(Reader::kRange)) {
-    for_column_groups<V::kDirectColumns>(
-        n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
-    return;
-  }
+void matmul_unpacked(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
   const int64_t steps = a.k / kStepColumns;
   Reader reader(panel, steps);
   for (int i = 0; i < 16 * n; i += V::kLanes) V::store_float(y + i, V::zero());
@@ -417,6 +441,16 @@ void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
       else
         add_chunk<c.value, Reader::kStepBytes>(panel, ReadUnpacked<Reader>{unpacked}, count, a, column, chunk, y);
     });
+  }
+}
+
+template <typename Reader>
+void matmul(const std::byte* panel, const QuantizedRows& a, int n, float* y) {
+  if (V::direct_rows(Reader::kRange) >= V::kTile || n <= V::direct_rows(Reader::kRange)) {
+    for_column_groups<V::kDirectColumns>(
+        n, [&](auto c, int column) CARRONADE_LAMBDA_INLINE { matmul_direct<c.value, Reader>(panel, a, column, y); });
+  } else if constexpr (V::direct_rows(Reader::kRange) < V::kTile) {
+    matmul_unpacked<Reader>(panel, a, n, y);
   }
 }
 

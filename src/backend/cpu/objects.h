@@ -94,6 +94,48 @@ struct OperandForms {
   bool floats = false, int8 = false, bfloat = false;
 };
 
+// The memory of QuantizedRows.
+class QuantizedBuffers {
+ public:
+  explicit QuantizedBuffers(uint64_t& total)
+      : q_(total),
+        scale_(total),
+        sum_(total),
+        unit_(total),
+        pair_sum_(total),
+        factor_(total),
+        factor_sum_(total),
+        half_sum_(total),
+        half_offset_(total) {}
+
+  void ensure(size_t columns) {  // of all rows
+    q_.ensure(columns);
+    for (Buffer<float>* each : {&scale_, &sum_, &unit_}) each->ensure(columns / 32);
+    for (Buffer<int16_t>* each : {&factor_, &factor_sum_}) each->ensure(columns / 32);
+    for (Buffer<int32_t>* each : {&half_sum_, &half_offset_}) each->ensure(columns / 16);
+    pair_sum_.ensure(columns / 8);
+  }
+  QuantizedRows view(int64_t k, int64_t stride) const {
+    return {.q = q_.data(),
+            .scale = scale_.data(),
+            .sum = sum_.data(),
+            .pair_sum = pair_sum_.data(),
+            .half_sum = half_sum_.data(),
+            .half_offset = half_offset_.data(),
+            .unit = unit_.data(),
+            .factor = factor_.data(),
+            .factor_sum = factor_sum_.data(),
+            .k = k,
+            .stride = stride};
+  }
+
+ private:
+  Buffer<int8_t> q_;
+  Buffer<float> scale_, sum_, unit_;
+  Buffer<int16_t> pair_sum_, factor_, factor_sum_;
+  Buffer<int32_t> half_sum_, half_offset_;
+};
+
 // Rows of float, of int8 (QuantizedRows), of pairs of BF16, or of several of these. A row that int8 alone would spoil
 // is split: what its rounding left over is rounded again, as a second row.
 class CpuActivation : public Activation {
@@ -103,66 +145,38 @@ class CpuActivation : public Activation {
         use(use),
         stride(row_stride(columns)),
         floats(total),
-        q(total),
-        scale(total),
-        sum(total),
-        pair_sum(total),
-        half_sum(total),
+        int8(total),
         pairs(total),
-        rest_q(total),
-        rest_scale(total),
-        rest_sum(total),
-        rest_pair_sum(total),
-        rest_half_sum(total) {}
+        rests_(total) {}
 
   // Room for `rows`, in the forms wanted.
   void prepare(int rows, OperandForms forms) {
     const auto n = static_cast<size_t>(rows) * static_cast<size_t>(stride);
     if (forms.floats) floats.ensure(n);
     if (forms.bfloat) pairs.ensure(static_cast<size_t>(rows) * static_cast<size_t>(pair_stride()));
-    if (forms.int8) {
-      q.ensure(n);
-      scale.ensure(n / 32);
-      sum.ensure(n / 32);
-      pair_sum.ensure(n / 8);
-      half_sum.ensure(n / 16);
-    }
+    if (forms.int8) int8.ensure(n);
   }
   float* row(int64_t r) const { return floats.data() + r * stride; }
   uint32_t* pair_row(int64_t r) const { return pairs.data() + r * pair_stride(); }
   int64_t pair_stride() const { return row_stride(columns(), 2) / 2; }
-  QuantizedRows quantized() const {
-    return {q.data(), scale.data(), sum.data(), pair_sum.data(), half_sum.data(), whole_groups(columns()), stride};
-  }
+  QuantizedRows quantized() const { return int8.view(whole_groups(columns()), stride); }
 
   // Before rows are written that may be split.
   void prepare_rests(int rows) {
-    const auto n = static_cast<size_t>(rows) * static_cast<size_t>(stride);
-    rest_q.ensure(n);
-    rest_scale.ensure(n / 32);
-    rest_sum.ensure(n / 32);
-    rest_pair_sum.ensure(n / 8);
-    rest_half_sum.ensure(n / 16);
+    rests_.ensure(static_cast<size_t>(rows) * static_cast<size_t>(stride));
     is_split.assign(static_cast<size_t>(rows), 0);
   }
-  QuantizedRows rests() const {
-    return {rest_q.data(),        rest_scale.data(),       rest_sum.data(), rest_pair_sum.data(),
-            rest_half_sum.data(), whole_groups(columns()), stride};
-  }
+  QuantizedRows rests() const { return rests_.view(whole_groups(columns()), stride); }
 
   ActivationUse use;
   int64_t stride;  // from row to row: row_stride(columns)
   Buffer<float> floats;
-  Buffer<int8_t> q;
-  Buffer<float> scale, sum;
-  Buffer<int16_t> pair_sum;
-  Buffer<int32_t> half_sum;
+  QuantizedBuffers int8;
   Buffer<uint32_t> pairs;
-  Buffer<int8_t> rest_q;
-  Buffer<float> rest_scale, rest_sum;
-  Buffer<int16_t> rest_pair_sum;
-  Buffer<int32_t> rest_half_sum;
   std::vector<uint8_t> is_split;  // [rows]; empty where none can be
+
+ private:
+  QuantizedBuffers rests_;
 };
 
 inline const CpuWeight& cast(const Weight& weight) { return static_cast<const CpuWeight&>(weight); }

@@ -18,11 +18,15 @@ std::string table_name(const testing::TestParamInfo<const Kernels*>& p) { return
 INSTANTIATE_TEST_SUITE_P(Isas, RowsTest, testing::ValuesIn(runnable_kernels()), table_name);
 
 TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
-  for (const int64_t n : {1, 31, 32, 33, 64, 896, 1000}) {
+  for (const int64_t n : {1, 31, 32, 33, 64, 256, 896, 1000}) {
     std::vector<float> x = random_floats(static_cast<size_t>(n), static_cast<uint32_t>(n));
     x[static_cast<size_t>(n / 2)] = -37.5f;
     Quantized a(kernels(), x, 1, n);
+    const bool by_chunks = a.has_units();
+    EXPECT_EQ(by_chunks, n >= 256 && std::string(kernels().name).starts_with("avx512"));
     for (int64_t g = 0; g < a.k / 32; ++g) {
+      const auto group = static_cast<size_t>(g);
+      const float scale = a.scale[group];
       int pairs[4] = {0, 0, 0, 0};
       float largest = 0;
       for (int64_t i = 32 * g; i < 32 * g + 32; ++i) {
@@ -30,17 +34,44 @@ TEST_P(RowsTest, QuantizingKeepsEveryValueWithinHalfAStep) {
         const float value = i < n ? x[at] : 0.0f;
         largest = std::max(largest, std::fabs(value));
         ASSERT_LE(std::abs(a.q[at]), 127);
-        ASSERT_NEAR(static_cast<float>(a.q[at]) * a.scale[static_cast<size_t>(g)], value,
-                    0.501f * a.scale[static_cast<size_t>(g)]);
+        ASSERT_NEAR(static_cast<float>(a.q[at]) * scale, value, 0.501f * scale);
         pairs[i % 32 / 16 * 2 + i % 4 / 2] += a.q[at];
       }
-      ASSERT_FLOAT_EQ(a.scale[static_cast<size_t>(g)], largest / 127.0f);
-      for (int64_t i = 0; i < 4; ++i) ASSERT_EQ(a.pair_sum[static_cast<size_t>(4 * g + i)], pairs[i]);
-      for (int64_t h = 0; h < 2; ++h)
-        ASSERT_EQ(a.half_sum[static_cast<size_t>(2 * g + h)], pairs[2 * h] + pairs[2 * h + 1]);
-      ASSERT_EQ(a.sum[static_cast<size_t>(g)],
-                a.scale[static_cast<size_t>(g)] * static_cast<float>(pairs[0] + pairs[1] + pairs[2] + pairs[3]));
+      const int sum = pairs[0] + pairs[1] + pairs[2] + pairs[3];
+      for (size_t h = 0; h < 2; ++h) ASSERT_EQ(a.half_sum[2 * group + h], pairs[2 * h] + pairs[2 * h + 1]);
+      ASSERT_EQ(a.sum[group], scale * static_cast<float>(sum));
+      if (by_chunks && g / 8 * 256 + 256 <= n) {
+        const float unit = a.unit[group / 8 * 8];
+        ASSERT_EQ(scale, static_cast<float>(a.factor[group]) * unit);
+        ASSERT_GE(scale, largest / 127.0f * (1 - 1e-6f));
+        ASSERT_LE(scale, largest / 127.0f + unit);
+        ASSERT_LE(a.factor[group], 127);
+        ASSERT_LE(std::abs(16 * a.factor_sum[group] - a.factor[group] * sum), 8);
+        for (size_t h = 0; h < 2; ++h) ASSERT_EQ(a.half_offset[2 * group + h], -32 * a.half_sum[2 * group + h]);
+      } else {
+        ASSERT_FLOAT_EQ(scale, largest / 127.0f);
+      }
+      if (std::string(kernels().name).starts_with("avx512")) continue;  // whose kernels read no pair sums
+      for (size_t i = 0; i < 4; ++i) ASSERT_EQ(a.pair_sum[4 * group + i], pairs[i]);
     }
+  }
+}
+
+// Of a chunk: groups of nothing, of values far below the largest, and the largest of what there is.
+TEST_P(RowsTest, QuantizingAChunkOfValuesFarApart) {
+  std::vector<float> x(256, 0.0f);
+  x[0] = 1e30f;
+  x[33] = -1e30f;
+  x[64] = 1e20f;
+  x[96] = 1e-5f;
+  Quantized a(kernels(), x, 1, 256);
+  EXPECT_EQ(a.q[0], 127);
+  EXPECT_EQ(a.q[33], -127);
+  EXPECT_EQ(a.scale[4], 0.0f);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float scale = a.scale[i / 32];
+    ASSERT_TRUE(std::isfinite(scale));
+    ASSERT_NEAR(scale * static_cast<float>(a.q[i]), x[i], 0.501f * scale) << i;
   }
 }
 
@@ -81,6 +112,15 @@ TEST_P(RowsTest, QuantizingZerosTinyAndBrokenValues) {
     Quantized broken(kernels(), x, 1, 64);
     EXPECT_TRUE(std::isnan(broken.scale[0]));
     EXPECT_EQ(broken.scale[1], 1.0f / 127.0f);
+    x.resize(512, 1.0f);
+    Quantized chunks(kernels(), x, 1, 512);
+    EXPECT_TRUE(std::isnan(chunks.scale[0]));
+    EXPECT_TRUE(std::isnan(chunks.sum[0]));
+    EXPECT_FLOAT_EQ(chunks.scale[9], 1.0f / 127.0f);
+    if (chunks.has_units()) {
+      EXPECT_TRUE(std::isnan(chunks.unit[0]));
+      EXPECT_FALSE(std::isnan(chunks.unit[8]));
+    }
   }
 }
 

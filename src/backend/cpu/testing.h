@@ -145,15 +145,38 @@ struct Quantized {
     sum.resize(n / 32);
     pair_sum.resize(n / 8);
     half_sum.resize(n / 16);
+    half_offset.resize(n / 16);
+    unit.resize(n / 32);
+    factor.resize(n / 32);
+    factor_sum.resize(n / 32);
     for (int64_t r = 0; r < rows; ++r) kernels.quantize_row(x.data() + r * columns, columns, view().row(r));
   }
-  QuantizedRows view() { return {q.data(), scale.data(), sum.data(), pair_sum.data(), half_sum.data(), k, k}; }
+  QuantizedRows view() {
+    return {q.data(),
+            scale.data(),
+            sum.data(),
+            pair_sum.data(),
+            half_sum.data(),
+            half_offset.data(),
+            unit.data(),
+            factor.data(),
+            factor_sum.data(),
+            k,
+            k};
+  }
+
+  // Whether the kernels sum chunks in whole numbers.
+  bool has_units() const {
+    return std::any_of(unit.begin(), unit.end(), [](float each) { return each != 0.0f; });
+  }
 
   int64_t k;
   std::vector<int8_t> q;
   std::vector<float> scale, sum;
   std::vector<int16_t> pair_sum;
-  std::vector<int32_t> half_sum;
+  std::vector<int32_t> half_sum, half_offset;
+  std::vector<float> unit;
+  std::vector<int16_t> factor, factor_sum;
 };
 
 inline std::string test_name(std::string text) {

@@ -95,19 +95,95 @@ struct V {
     return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
   }
 
-  // 32 whole numbers in -127…127 as bytes, with their pair and half sums (QuantizedRows).
-  static CARRONADE_INLINE void store_group(const F (&x)[2], int8_t* q, int16_t* pair_sum, int32_t* half_sum) {
+  // 32 whole numbers in -127…127 as bytes, with the sums of their halves. No kernel here reads pair sums.
+  static CARRONADE_INLINE void store_group(const F (&x)[2], int8_t* q, int16_t*, int32_t* half_sum) {
     for (int h = 0; h < 2; ++h) {
       const __m512i words = _mm512_cvtps_epi32(x[h]);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(q + 16 * h), _mm512_cvtsepi32_epi8(words));
-      __m256i fold = _mm256_add_epi32(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
+      const __m256i fold = _mm256_add_epi32(_mm512_castsi512_si256(words), _mm512_extracti64x4_epi64(words, 1));
       __m128i four = _mm_add_epi32(_mm256_castsi256_si128(fold), _mm256_extracti128_si256(fold, 1));
-      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));  // lanes 0, 1: of columns 4i, 4i+1; 2, 3: the others
-      const int first = _mm_extract_epi32(four, 0), second = _mm_extract_epi32(four, 2);
-      pair_sum[2 * h] = static_cast<int16_t>(first);
-      pair_sum[2 * h + 1] = static_cast<int16_t>(second);
-      half_sum[h] = first + second;
+      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+      half_sum[h] = _mm_extract_epi32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)), 0);
     }
+  }
+
+  // 256 values, a chunk, into the first eight groups of `to`. All eight at once: one by one, each waits for its
+  // maximum.
+  static CARRONADE_INLINE void quantize_chunk(const float* x, const QuantizedRows& to) {
+    // Maxima as bits, whose order is that of the values; infinity and NaN are above all.
+    I group_largest[8];
+    const I no_sign = _mm512_set1_epi32(0x7fffffff);
+    for (int g = 0; g < 8; ++g)
+      group_largest[g] =
+          _mm512_max_epu32(bits_and(load(x + 32 * g), no_sign), bits_and(load(x + 32 * g + 16), no_sign));
+    const __m256i largest = max_lanes_of_8(group_largest);
+    __m256i most = _mm256_max_epu32(largest, _mm256_permute2x128_si256(largest, largest, 1));
+    most = _mm256_max_epu32(most, _mm256_shuffle_epi32(most, 0x4e));
+    most = _mm256_max_epu32(most, _mm256_shuffle_epi32(most, 0xb1));
+    const float limit = _mm256_cvtss_f32(_mm256_castsi256_ps(most));
+    const bool finite = limit < __builtin_inff();
+    const bool something = finite && limit > 1e-30f;  // below, 127 / limit would overflow, and nobody could tell from 0
+
+    const float unit = something ? limit / (127.0f * 127.0f) : 0.0f;
+    const __m256 steps = _mm256_mul_ps(_mm256_castsi256_ps(largest), _mm256_set1_ps(something ? 127.0f / limit : 0.0f));
+    const __m256 factor = _mm256_min_ps(_mm256_ceil_ps(steps), _mm256_set1_ps(something ? 127.0f : 0.0f));
+    const __m256 scale = _mm256_mul_ps(factor, _mm256_set1_ps(unit));
+    alignas(32) float inverse[8];
+    _mm256_store_ps(inverse, _mm256_and_ps(_mm256_div_ps(_mm256_set1_ps(1.0f), scale),
+                                           _mm256_cmp_ps(factor, _mm256_setzero_ps(), _CMP_GT_OQ)));
+
+    I fours[4];  // sums of four neighbours
+    for (int i = 0; i < 4; ++i) {
+      for (int part = 0; part < 4; ++part)
+        store_s8(to.q + 64 * i + 16 * part, mul(load_float(x + 64 * i + 16 * part), set(inverse[2 * i + part / 2])));
+      fours[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), set_bytes(1), load(to.q + 64 * i));
+    }
+    const I half_sums = add_lanes_of_16(fours);
+    store(to.half_sum, half_sums);
+    store(to.half_offset, less_offset<32>(half_sums));
+    const I evens_first = _mm512_set_epi32(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10, 8, 6, 4, 2, 0);
+    const I apart = _mm512_permutexvar_epi32(evens_first, half_sums);
+    const __m256i sums = _mm256_add_epi32(_mm512_castsi512_si256(apart), _mm512_extracti64x4_epi64(apart, 1));
+    const __m256 scaled = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sums));
+    const __m256 sixteenths = _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sums), factor), _mm256_set1_ps(0.0625f));
+
+    // All bits set are a NaN.
+    const __m256 broken = _mm256_castsi256_ps(_mm256_cmpgt_epi32(largest, _mm256_set1_epi32(0x7f7fffff)));
+    _mm256_storeu_ps(to.scale, _mm256_or_ps(scale, broken));
+    _mm256_storeu_ps(to.sum, _mm256_or_ps(scaled, broken));
+    to.unit[0] = finite ? unit : __builtin_nanf("");
+    store_words(to.factor, _mm256_cvtps_epi32(factor));
+    store_words(to.factor_sum, _mm256_cvtps_epi32(sixteenths));
+  }
+  static CARRONADE_INLINE void store_words(int16_t* p, __m256i x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                     _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+  }
+  // The largest lane of each of eight vectors.
+  static CARRONADE_INLINE __m256i max_lanes_of_8(const I (&x)[8]) {
+    const auto halves = [](I a, I b) CARRONADE_LAMBDA_INLINE {
+      return _mm512_max_epu32(_mm512_shuffle_i32x4(a, b, 0x44), _mm512_shuffle_i32x4(a, b, 0xee));
+    };
+    const auto quarters = [](I a, I b) CARRONADE_LAMBDA_INLINE {
+      return _mm512_max_epu32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xdd));
+    };
+    // 128 bits L: of vector L, and of vector L + 4.
+    const I low = quarters(halves(x[0], x[1]), halves(x[2], x[3]));
+    const I high = quarters(halves(x[4], x[5]), halves(x[6], x[7]));
+    I both = _mm512_max_epu32(_mm512_unpacklo_epi32(low, high), _mm512_unpackhi_epi32(low, high));
+    both = _mm512_max_epu32(both, _mm512_unpackhi_epi64(both, both));
+    const I order = _mm512_set_epi32(0, 0, 0, 0, 0, 0, 0, 0, 13, 9, 5, 1, 12, 8, 4, 0);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, both));
+  }
+  // Lane 4 i + L: the sum of the four lanes of x[i]'s 128 bits L.
+  static CARRONADE_INLINE I add_lanes_of_16(const I (&x)[4]) {
+    const auto neighbours = [](I a, I b) CARRONADE_LAMBDA_INLINE {
+      return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    };
+    const I first = neighbours(x[0], x[1]), second = neighbours(x[2], x[3]);
+    const I sums = _mm512_add_epi32(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second));
+    const I order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    return _mm512_permutexvar_epi32(order, sums);
   }
 
   // sum + w times four activations.
@@ -149,13 +225,14 @@ struct V {
   static CARRONADE_INLINE void dots(const Reader& reader, int j, const Columns& a, I (&dot)[C][1]) {
     constexpr int kOffset = Reader::kRange == Range::kByte ? 128 : Reader::kOffset;
     if constexpr (Reader::kRange == Range::kSix) {
-      for (int c = 0; c < C; ++c) dot[c][0] = less_offset<kOffset>(set_sum(a.half_sum[c] + 2 * j));
+      static_assert(kOffset == 32);
+      for (int c = 0; c < C; ++c) dot[c][0] = set_sum(a.half_offset[c] + 2 * j);
       sum_tiles<C, 0, 4>(reader, j, a, dot);
       const I s0 = reader.template whole_scale<0>(j, 0), s1 = reader.template whole_scale<1>(j, 0);
       I second[C][1];
       for (int c = 0; c < C; ++c) {
         dot[c][0] = _mm512_mullo_epi32(dot[c][0], s0);
-        second[c][0] = less_offset<kOffset>(set_sum(a.half_sum[c] + 2 * j + 1));
+        second[c][0] = set_sum(a.half_offset[c] + 2 * j + 1);
       }
       sum_tiles<C, 4, 4>(reader, j, a, second);
       for (int c = 0; c < C; ++c) dot[c][0] = _mm512_add_epi32(dot[c][0], _mm512_mullo_epi32(second[c][0], s1));
@@ -169,6 +246,59 @@ struct V {
         }
       }
       sum_tiles<C, 0, 8>(reader, j, a, dot);
+    }
+  }
+
+  static constexpr bool kSumsWholeChunks = true;
+
+  // Sixteen bytes of one step and of the next, as pairs of 16-bit words.
+  static CARRONADE_INLINE I step_pair(const std::byte* p) {
+    const I first = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    const I second = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16)));
+    return _mm512_or_si512(first, _mm512_slli_epi32(second, 16));
+  }
+  static CARRONADE_INLINE I set_words(const int16_t* p) { return set_4(reinterpret_cast<const int8_t*>(p)); }
+  // a's bits kShift and up below, b's above, 16 of each.
+  template <int kShift>
+  static CARRONADE_INLINE I pair_up(I a, I b) {
+    const I low = _mm512_srli_epi32(a, kShift), high = _mm512_slli_epi32(b, 16 - kShift);
+    return _mm512_ternarylogic_epi32(_mm512_set1_epi32(0xffff), low, high, 0xca);
+  }
+
+  // y += unit (d Σ_j factor_j ws_j dot_j - dmin Σ_j m_j factor_j Σ a_j), both sums in whole numbers: vpdpwssd takes two
+  // steps at once, and multiplications are what bounds the kernel: beside those of its tiles 15 of a chunk and column
+  // where floats take 26. For that a dot must fit 16 bits. Of nibbles |dot| ≤ 15 · 127 · 32 = 60960: its last bit goes,
+  // of five bits the last two. Even steps lean down by as much as odd ones lean up; and rounding the activations has
+  // moved a dot by some ten already. |sum| ≤ 31496 · 63 · 127 · 8 < 2^31.
+  template <int C, typename Reader, typename Columns, typename Ahead>
+  static CARRONADE_INLINE void add_chunk(const Reader& reader, const Columns& a, Ahead ahead, F (&y)[C][1]) {
+    constexpr int kShift = Reader::kRange == Range::kNibble ? 1 : 2;
+    I sum[C];
+    for (int c = 0; c < C; ++c) sum[c] = _mm512_setzero_si512();
+    for (int j = 0; j < 8; j += 2) {
+      I even[C][1], odd[C][1];
+      ahead(j);
+      for (int c = 0; c < C; ++c) even[c][0] = _mm512_set1_epi32(kShift - 1);
+      sum_tiles<C, 0, 8>(reader, j, a, even);
+      ahead(j + 1);
+      for (int c = 0; c < C; ++c) odd[c][0] = _mm512_set1_epi32(kShift);
+      sum_tiles<C, 0, 8>(reader, j + 1, a, odd);
+      const I scale = reader.scale_pair(j);
+      for (int c = 0; c < C; ++c) {
+        const I factor = _mm512_mullo_epi16(scale, set_words(a.factor[c] + j));
+        sum[c] = _mm512_dpwssd_epi32(sum[c], pair_up<kShift>(even[c][0], odd[c][0]), factor);
+      }
+    }
+    I low[C];
+    for (int c = 0; c < C; ++c) low[c] = _mm512_setzero_si512();
+    for (int j = 0; j < 8; j += 2) {
+      const I min = reader.min_pair(j);
+      for (int c = 0; c < C; ++c) low[c] = _mm512_dpwssd_epi32(low[c], min, set_words(a.factor_sum[c] + j));
+    }
+    const F d = mul(reader.d(0), set(1 << kShift)), dmin = mul(reader.dmin(0), set(16));
+    for (int c = 0; c < C; ++c) {
+      const F value = fma(dmin, to_float(low[c]), mul(d, to_float(sum[c])));
+      y[c][0] = fma(set(*a.unit[c]), value, y[c][0]);
     }
   }
 

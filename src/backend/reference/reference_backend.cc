@@ -260,6 +260,18 @@ void ReferenceBackend::qkv_rope_store(const Activation& in, const QkvWeights& we
   }
 }
 
+void ReferenceBackend::keep_output_rows(Activation& x, Activation& q) {
+  if (!output_rows_alone(*batch_, outputs_)) return;
+  for (ReferenceActivation* kept : {&prepare(x), &prepare(q)}) {
+    const Access access{&kept->memory};
+    for (size_t i = 0; i < batch_->output_rows.size(); ++i) {
+      const float* from = kept->row(batch_->output_rows[i]);
+      std::copy_n(from, kept->columns(), kept->row(static_cast<int>(i)));
+    }
+  }
+  begin_step(outputs_);
+}
+
 void ReferenceBackend::paged_attention(const Activation& q, const AttentionShape& shape,
                                        const AttentionOptions& options, int layer, Activation& out) {
   const ReferenceActivation& query = cast(q);

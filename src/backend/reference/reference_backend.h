@@ -50,6 +50,7 @@ class ReferenceBackend final : public Backend {
               Activation& out) override;
   void qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape, const Rope& rope,
                       int layer, Activation& q) override;
+  void keep_output_rows(Activation& x, Activation& q) override;
   void paged_attention(const Activation& q, const AttentionShape& shape, const AttentionOptions& options, int layer,
                        Activation& out) override;
   void gated_mlp(const Activation& in, const Weight& gate, const Weight& up, GateActivation activation,
@@ -101,6 +102,7 @@ class ReferenceBackend final : public Backend {
   std::map<std::pair<int, const Weight*>, Adapter> adapters_;
 
   const Batch* batch_ = nullptr;   // of the running step
+  Batch outputs_;                  // its output rows, once they are all that is left
   std::vector<int> rows_;          // 0 … rows - 1
   std::vector<int> row_sequence_;  // index into batch_->sequences
 };
