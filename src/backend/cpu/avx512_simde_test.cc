@@ -54,6 +54,10 @@ static __m512 half_lanes_to_float(__m256i x) {
 static __m256i float_lanes_to_half(__m512 x) {
   return convert_lanes<__m256i, float, uint16_t>(x, carronade::float_to_half);
 }
+static __m512i shift_right_signed(__m512i x, int bits) {
+  return convert_lanes<__m512i, int32_t, int32_t>(x, [bits](int32_t v) { return v >> bits; });
+}
+#define _mm512_srai_epi32 shift_right_signed
 #define _mm512_cvtepi8_epi32 widen_s8
 #define _mm512_cvtepu8_epi32 widen_u8
 #define _mm512_cvtepu16_epi32 widen_u16

@@ -62,11 +62,14 @@ struct ReadQ45K {
   }
   template <int I>
   CARRONADE_INLINE V::I w(int j, int v) const {
-    const V::I low = read_nibbles<I>(chunk + (kFifth ? kQ5KNibbles : kQ4KNibbles) + 256 * j, v);
+    const V::I low = read_nibbles<I>(nibbles(j), v);
     if constexpr (kFifth)
       return V::bits_or(low, read_fifth<I>(chunk + kQ5KFifth + 64 * j, v));
     else
       return low;
+  }
+  CARRONADE_INLINE const std::byte* nibbles(int j) const {
+    return chunk + (kFifth ? kQ5KNibbles : kQ4KNibbles) + 256 * j;
   }
   template <int H>  // one for both halves
   CARRONADE_INLINE V::I whole_scale(int j, int v) const {

@@ -251,6 +251,25 @@ struct V {
 
   static constexpr bool kSumsWholeChunks = true;
 
+  // start + Σ w a of a step. A single column would wait for each of its eight products, so upper nibbles are summed
+  // apart there, and unshifted: as sixteen times their value.
+  template <int C, typename Reader, typename Columns>
+  static CARRONADE_INLINE void step_dots(const Reader& reader, int j, const Columns& a, int start, I (&dot)[C][1]) {
+    for (int c = 0; c < C; ++c) dot[c][0] = _mm512_set1_epi32(start);
+    if constexpr (C == 1 && Reader::kRange == Range::kNibble) {
+      I high = _mm512_setzero_si512();
+      unroll<4>([&](auto i) CARRONADE_LAMBDA_INLINE {
+        const I pair = load(reader.nibbles(j) + 64 * i.value);
+        const int8_t* q = a.q[0] + 32 * j + 4 * i.value;
+        dot[0][0] = multiply_4(dot[0][0], bits_and(pair, set_bytes(15)), q);
+        high = multiply_4(high, bits_and(pair, set_bytes(240)), q + 16);
+      });
+      dot[0][0] = _mm512_add_epi32(dot[0][0], _mm512_srai_epi32(high, 4));
+    } else {
+      sum_tiles<C, 0, 8>(reader, j, a, dot);
+    }
+  }
+
   // Sixteen bytes of one step and of the next, as pairs of 16-bit words.
   static CARRONADE_INLINE I step_pair(const std::byte* p) {
     const I first = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -278,11 +297,9 @@ struct V {
     for (int j = 0; j < 8; j += 2) {
       I even[C][1], odd[C][1];
       ahead(j);
-      for (int c = 0; c < C; ++c) even[c][0] = _mm512_set1_epi32(kShift - 1);
-      sum_tiles<C, 0, 8>(reader, j, a, even);
+      step_dots<C>(reader, j, a, kShift - 1, even);
       ahead(j + 1);
-      for (int c = 0; c < C; ++c) odd[c][0] = _mm512_set1_epi32(kShift);
-      sum_tiles<C, 0, 8>(reader, j + 1, a, odd);
+      step_dots<C>(reader, j + 1, a, kShift, odd);
       const I scale = reader.scale_pair(j);
       for (int c = 0; c < C; ++c) {
         const I factor = _mm512_mullo_epi16(scale, set_words(a.factor[c] + j));
