@@ -36,6 +36,7 @@ BINARY = ROOT / "build/release/carronade"
 DOCUMENT = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks/batches.svg"
 RESULTS = ROOT / "build/bench/compare.jsonl"
+PEERS = ROOT / "build/bench/peers.jsonl"  # medians that torch_peer.py and vllm_peer.py left
 BEGIN, END = "<!-- table: make bench -->", "<!-- end of table -->"
 PICTURE = f"\n\n![Tokens a second over sequences that decode together]({PLOT.relative_to(DOCUMENT.parent)})"
 MODELS = ["qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b", "smollm2-135m"]
@@ -229,6 +230,17 @@ def table(figures: list[Figure], isa: str, threads: int, command: str) -> str:
     return "\n".join([*lines, END])
 
 
+def other_peers(model: str, threads: int) -> dict[str, list[tuple[int, float]]]:
+    """By name, the newest median of each batch size, where there are two."""
+    speeds: dict[str, dict[int, float]] = {}
+    path = str(model_path(model).resolve())
+    for line in PEERS.read_text().splitlines() if PEERS.exists() else ():
+        each = json.loads(line)
+        if each["file"] == path and each["threads"] == threads:
+            speeds.setdefault(each["peer"], {})[each["batch"]] = each["speed"]
+    return {peer: sorted(of.items()) for peer, of in speeds.items() if len(of) > 1}
+
+
 def batch_plot(model: str, rows: dict[str, Row]) -> str | None:
     """Decoding over batch sizes, where there are three."""
     decodes = {row.figures[0].batch: row for what, row in rows.items() if what.startswith("decode, batch")}
@@ -238,6 +250,7 @@ def batch_plot(model: str, rows: dict[str, Row]) -> str | None:
     for name in SETTINGS:
         label = "llama.cpp" + ("" if name == "default" else " " + name)
         series[label] = [(batch, statistics.median(row.theirs(name))) for batch, row in decodes.items()]
+    series |= other_peers(model, next(iter(decodes.values())).figures[0].threads)
     return plot.lines(series, f"sequences that decode together ({model})", "tokens a second, all together")
 
 

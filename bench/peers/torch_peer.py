@@ -5,7 +5,8 @@
     torch_peer.py FILE.gguf [--dtype bfloat16] [--prompt 128] [--generate 32] [--batches 1,4] [--rounds 3] [--threads N]
 
 transformers keeps a file's blocks packed and computes in float32, whatever `dtype` says; a BF16 file it takes as it is. Both get random tokens,
-a greedy answer and the same threads. Prints a Markdown table of medians (minima), tokens a second.
+a greedy answer and the same threads. Prints a Markdown table of medians (minima), tokens a second; decoding is also noted for the plot that
+compare.py draws.
 """
 import argparse
 import json
@@ -18,7 +19,9 @@ import time
 import torch
 import transformers
 
-BINARY = pathlib.Path(__file__).resolve().parents[2] / "build/release/carronade"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = ROOT / "build/release/carronade"
+PEERS = ROOT / "build/bench/peers.jsonl"
 
 
 def load(path: pathlib.Path, dtype: str) -> transformers.PreTrainedModel:
@@ -42,6 +45,14 @@ def ours(path: pathlib.Path, prompt: int, generate: int, batch: int, threads: in
                str(threads), "--json"]
     result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {"prefill": result["prefill_tokens_per_second"], "decode": result["decode_tokens_per_second"]}
+
+
+def note(peer: str, model: pathlib.Path, threads: int, batch: int, speeds: list[float]) -> None:
+    """A median for compare.py's plot."""
+    PEERS.parent.mkdir(parents=True, exist_ok=True)
+    line = {"peer": peer, "file": str(model.resolve()), "threads": threads, "batch": batch, "speed": statistics.median(speeds)}
+    with PEERS.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def cell(values: list[float]) -> str:
@@ -74,6 +85,8 @@ def main() -> None:
             a, b = [m[what] for m in mine], [p[what] for p in peer]
             name = f"prefill, {options.prompt} tokens" if what == "prefill" else f"decode, batch {batch}"
             print(f"| {name} | {cell(a)} | {cell(b)} | {statistics.median(a) / statistics.median(b):.2f}× |", flush=True)
+            if what == "decode":
+                note(f"transformers, {options.dtype}", options.model, options.threads, batch, b)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ FOLDER holds the same model for vLLM; where there is none, the file's weights ar
 Both get random tokens, greedy answers that do not end early, and the same threads. The engine is stepped, and counted as `carronade bench`
 counts: tokens of all sequences together, from when every sequence has its first until one has ended. Its prompts are read once and then lie in
 its prefix cache, where a round finds them: reading is not measured. It runs without torch.compile unless --compile is given. Prints a Markdown
-table of medians (minima), tokens a second.
+table of medians (minima), tokens a second, and notes them for the plot that compare.py draws.
 """
 import argparse
 import importlib.metadata
@@ -85,6 +85,7 @@ def main() -> None:
             b.append(theirs(model, prompts[:batch], options.generate))
         ratio = statistics.median(a) / statistics.median(b)
         print(f"| decode, batch {batch} | {torch_peer.cell(a)} | {torch_peer.cell(b)} | {ratio:.2f}× |", flush=True)
+        torch_peer.note(f"vLLM, {options.dtype}", options.model, options.threads, batch, b)
 
 
 if __name__ == "__main__":

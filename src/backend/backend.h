@@ -219,7 +219,8 @@ class Backend {
                               const Rope& rope, int layer, Activation& q) = 0;
 
   // From here to the end of the step its rows are those that want logits, if they are the last of their sequences: once
-  // the last layer has stored keys and values, nothing hangs on the others. Their rows of x and q move to the front.
+  // the last layer has stored keys and values, nothing hangs on the others. Their rows of x and q move to the front;
+  // sequences without outputs are gone, for pooled() too.
   // x: residual [rows, hidden], q: query [rows, heads * head_dim]
   virtual void keep_output_rows(Activation& x, Activation& q) = 0;
 

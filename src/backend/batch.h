@@ -28,7 +28,7 @@ struct Batch {
   std::vector<int32_t> positions;       // [rows]
   std::vector<SequenceRows> sequences;  // cover all rows, in order
   std::vector<int32_t>
-      output_rows;  // rows that want logits (or pooling), ascending; logits row i belongs to output_rows[i]
+      output_rows;  // rows that want logits (or pooling), strictly ascending; logits row i belongs to output_rows[i]
 
   int rows() const { return static_cast<int>(tokens.size()); }
   void clear() {
@@ -42,8 +42,8 @@ struct Batch {
 // The rows that want logits as a batch of their own. False where they are not the last rows of their sequences, or
 // where there are no others.
 inline bool output_rows_alone(const Batch& batch, Batch& alone) {
-  alone.clear();
   if (batch.output_rows.size() == batch.tokens.size()) return false;
+  alone.clear();
   auto output = batch.output_rows.begin();
   for (const SequenceRows& sequence : batch.sequences) {
     const int end = sequence.first_row + sequence.rows;

@@ -177,7 +177,8 @@ void run_bench(const BenchFlags& flags) {
   const Clock::time_point start = Clock::now();
   const auto model = load_model(local.name, local.path, options);
   const double load_seconds = seconds_between(start, Clock::now());
-  measure(*model->engine, std::min(flags.prompt, 16), std::min(flags.generate, 4), 1, 0);  // warms up
+  // Warms up: so many rows touch the memory that a step of such a prompt needs, as llama-bench's own warm-up does.
+  measure(*model->engine, std::min(flags.prompt, kStepRows), std::min(flags.generate, 4), 1, 0);
   std::vector<Measurement> all;
   for (int i = 0; i < flags.repeat; ++i) {
     all.push_back(measure(*model->engine, flags.prompt, flags.generate, flags.batch, static_cast<uint32_t>(i + 1)));
@@ -186,8 +187,8 @@ void run_bench(const BenchFlags& flags) {
 }
 
 constexpr const char* kMeaning = R"(
-What is measured, through the same engine that serves, after a short warm-up, with random tokens (a fixed seed) and greedy answers that do not
-end early:
+What is measured, through the same engine that serves, after a warm-up (one prompt, at most 256 tokens of it), with random tokens (a fixed
+seed) and greedy answers that do not end early:
   prefill_tokens_per_second   tokens of all prompts / seconds from submission until every sequence has its first token
   decode_tokens_per_second    tokens of all sequences together / seconds, from then on until the first has ended; null where
                               answers are too short for that (--generate 1)

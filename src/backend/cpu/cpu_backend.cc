@@ -188,8 +188,10 @@ void CpuBackend::prepare_operand(CpuActivation& out) {
   out.is_split.clear();
 }
 
-// Columns from a group's first on, in every form that is wanted. x may be where the floats go.
+// Columns from a chunk's first on, up to the row's end or a chunk's, in every form that is wanted. x may be where the
+// floats go.
 void CpuBackend::write_operand(const float* x, int64_t n, CpuActivation& out, int64_t r, int64_t group) {
+  assert(group % kChunkSteps == 0);
   if (wanted_.floats) {
     float* to = out.row(r) + group * kStepColumns;
     if (to != x) std::copy_n(x, n, to);
@@ -258,6 +260,7 @@ void CpuBackend::keep_output_rows(Activation& x, Activation& q) {
     }
   }
   batch_ = &outputs_;
+  ropes_in_use_ = 0;  // they are of other rows
 }
 
 void CpuBackend::rms_norm(const Activation& x, const Weight& weight, float epsilon, bool accumulate, Activation& out) {

@@ -154,14 +154,14 @@ class CpuBackend final : public Backend {
   Buffer<float> panels_;       // [threads][widest K][16]: an integer panel as floats (float activations)
   Buffer<float> projected_;    // [rows, (heads + 2 kv_heads) * head_dim]
   Buffer<float> gates_, ups_;  // [rows, ffn], with adapters or without a gate only
-  Buffer<float> made_;         // [chunks or threads][tile][kMadeStride]: of a gated MLP, not yet rounded
+  Buffer<float> made_;         // [tiles * chunks, or threads][tile][kMadeStride]: of a gated MLP, not yet rounded
   Buffer<float> low_rank_;     // [rows, rank]
   Buffer<float> logits_;       // [outputs, vocabulary rounded up]
   Buffer<float> pooled_;       // [sequences, hidden]
   Buffer<float> partials_;
   Buffer<float> attended_;                     // [threads][…]: partial and total of one task
   std::unique_ptr<CpuActivation> normalized_;  // rows that want logits
-  std::vector<std::atomic<int>> groups_made_;  // of each chunk of made_; 0 between calls
+  std::vector<std::atomic<int>> groups_made_;  // of each chunk of made_
   int64_t logits_stride_ = 0;
   int pooled_columns_ = 0;
   std::vector<RopeTable> ropes_;

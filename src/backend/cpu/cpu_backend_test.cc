@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <optional>
 
 #include "backend/backend.h"
 #include "backend/cpu/testing.h"
@@ -31,6 +32,7 @@ class Transformer {
   Transformer(Backend& backend, DType wide, DType narrow, KvLayout kv = {kLayers, 2, 64, DType::kF16},
               WeightUse table = WeightUse::kTied)
       : backend_(backend) {
+    const int ffn = info(narrow).block_elements == 256 ? 512 : kFfn;
     table_ = load("table", wide, kVocabulary, kHidden, table, 1.0f);
     if (table != WeightUse::kTied) head_ = load("head", wide, kVocabulary, kHidden, WeightUse::kLinear, 0.1f);
     for (int layer = 0; layer < kLayers; ++layer) {
@@ -43,9 +45,9 @@ class Transformer {
       l.k_norm = load("k_norm", DType::kF32, 1, 64, WeightUse::kVector, 1.0f);
       l.o = load("o", wide, kHidden, 256, WeightUse::kLinear, 0.06f);
       l.ffn_norm = load("ffn_norm", DType::kF32, 1, kHidden, WeightUse::kVector, 1.0f);
-      l.gate = load("gate", wide, kFfn, kHidden, WeightUse::kLinear, 0.06f);
-      l.up = load("up", wide, kFfn, kHidden, WeightUse::kLinear, 0.06f);
-      l.down = load("down", narrow, kHidden, kFfn, WeightUse::kLinear, 0.06f);
+      l.gate = load("gate", wide, ffn, kHidden, WeightUse::kLinear, 0.06f);
+      l.up = load("up", wide, ffn, kHidden, WeightUse::kLinear, 0.06f);
+      l.down = load("down", narrow, kHidden, ffn, WeightUse::kLinear, 0.06f);
       layers_.push_back(std::move(l));
     }
     out_norm_ = load("out_norm", DType::kF32, 1, kHidden, WeightUse::kVector, 1.0f);
@@ -53,7 +55,7 @@ class Transformer {
     normed_ = backend.make_activation(kHidden, ActivationUse::kOperand);
     q_ = backend.make_activation(256, ActivationUse::kQuery);
     attended_ = backend.make_activation(256, ActivationUse::kOperand);
-    ffn_ = backend.make_activation(kFfn, ActivationUse::kOperand);
+    ffn_ = backend.make_activation(ffn, ActivationUse::kOperand);
     backend.reserve(kMaxRows, kMaxOutputs, kVocabulary);
     backend.allocate_kv(kv, kBlocks);
   }
@@ -173,7 +175,8 @@ INSTANTIATE_TEST_SUITE_P(Isas, CpuBackendTest, testing::ValuesIn(available_isas(
 const std::vector<std::pair<DType, DType>> kTypes = {
     {DType::kF32, DType::kF32},   {DType::kF16, DType::kBF16},  {DType::kQ8_0, DType::kQ5_0},
     {DType::kQ4_K, DType::kQ5_1}, {DType::kQ6_K, DType::kQ8_0}, {DType::kQ5_K, DType::kF16},
-    {DType::kQ4_1, DType::kQ4_0}, {DType::kBF16, DType::kBF16}, {DType::kQ4_K, DType::kBF16}};
+    {DType::kQ4_1, DType::kQ4_0}, {DType::kBF16, DType::kBF16}, {DType::kQ4_K, DType::kBF16},
+    {DType::kQ4_K, DType::kQ6_K}, {DType::kQ5_K, DType::kQ4_K}};
 
 TEST_P(CpuBackendTest, FloatActivationsGiveTheReferencesLogits) {
   const Conversation talk(1, 40);
@@ -248,31 +251,63 @@ TEST_P(CpuBackendTest, AttentionOptionsMatchTheReference) {
   }
 }
 
-// In company of every kind: several outputs, all, none, an adapter's.
+// In company of every kind: one output of many rows, several, all, none, with an adapter and without, windows.
 TEST_P(CpuBackendTest, OutputRowsAloneGiveTheSameBits) {
-  const Conversation talk(1, 120), other(2, 40), adapted(3, 30, 5), quiet(4, 20);
-  Batch batch = batch_of({{&talk, 0, 120}, {&quiet, 0, 20}, {&adapted, 0, 30}, {&other, 0, 40}});
-  batch.output_rows = {117, 118, 119, 169};
-  for (int row = 206; row < 210; ++row) batch.output_rows.push_back(row);
-  Batch scattered = batch;  // not the last rows of their sequence: all rows stay
+  const Conversation talk(1, 120), other(2, 40), adapted(3, 30, 5), quiet(4, 20, 5);
+  Batch batch = batch_of({{&talk, 0, 120}, {&quiet, 0, 20}, {&adapted, 0, 29}, {&other, 0, 39}});
+  batch.output_rows = {117, 118, 119, 168};
+  Batch next = batch_of({{&talk, 118, 2}, {&adapted, 29, 1}, {&quiet, 3, 17}, {&other, 39, 1}});
+  next.output_rows = {0, 1, 2, 20};  // beside an adapter's rows that want nothing
+  Batch scattered = batch;           // not the last rows of their sequence: all rows stay
   scattered.output_rows = {3, 119};
   for (const auto& [wide, narrow] : kTypes) {
     SCOPED_TRACE(testing::Message() << info(wide).name << ' ' << info(narrow).name);
     const auto backend = make();
     Transformer model(*backend, wide, narrow);
     model.load_adapter(5);
-    for (const Batch& each : {batch, scattered}) {
-      std::vector<std::vector<float>> logits[2];
-      for (const bool outputs_only : {false, true}) {
-        model.outputs_only = outputs_only;
-        model.forward(each);
-        for (size_t i = 0; i < each.output_rows.size(); ++i) {
-          const auto row = backend->read_logits(static_cast<int>(i));
-          logits[outputs_only ? 1 : 0].emplace_back(row.begin(), row.end());
+    for (const AttentionOptions& options : {AttentionOptions{}, AttentionOptions{.window = 10},
+                                            AttentionOptions{.mask = AttentionMask::kBidirectional}}) {
+      model.attention = options;
+      for (const Batch* each : {&batch, &next, &scattered}) {
+        std::vector<std::vector<float>> logits[2];
+        for (const bool outputs_only : {false, true}) {
+          model.outputs_only = outputs_only;
+          model.forward(*each);
+          for (size_t i = 0; i < each->output_rows.size(); ++i) {
+            const auto row = backend->read_logits(static_cast<int>(i));
+            logits[outputs_only ? 1 : 0].emplace_back(row.begin(), row.end());
+          }
         }
+        EXPECT_EQ(logits[0], logits[1]);
       }
-      EXPECT_EQ(logits[0], logits[1]);
     }
+  }
+}
+
+TEST(OutputRows, AreABatchOfTheirOwnWhereTheyAreTheLastOfTheirSequences) {
+  const Conversation talk(1, 40), other(2, 10);
+  const auto alone_of = [](const Batch& batch) {
+    Batch alone;
+    return output_rows_alone(batch, alone) ? std::optional(alone) : std::nullopt;
+  };
+  Batch batch = batch_of({{&talk, 20, 20}, {&other, 0, 10}});
+  const auto last = alone_of(batch);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->tokens, (std::vector<int32_t>{talk.tokens[39], other.tokens[9]}));
+  EXPECT_EQ(last->positions, (std::vector<int32_t>{39, 9}));
+  EXPECT_EQ(last->output_rows, (std::vector<int32_t>{0, 1}));
+  ASSERT_EQ(last->sequences.size(), 2u);
+  EXPECT_EQ(last->sequences[1].first_row, 1);
+  EXPECT_EQ(last->sequences[1].first_position, 9);
+  EXPECT_EQ(last->sequences[1].block_table.data(), other.blocks.data());
+  EXPECT_FALSE(alone_of(*last)) << "there are no others";
+  batch.output_rows = {28, 29};
+  EXPECT_EQ(alone_of(batch)->sequences.size(), 1u);
+  batch.output_rows = {};
+  EXPECT_EQ(alone_of(batch)->rows(), 0);
+  for (const std::vector<int32_t>& others : {std::vector<int32_t>{0}, {18, 29}, {17, 19, 29}}) {
+    batch.output_rows = others;
+    EXPECT_FALSE(alone_of(batch));
   }
 }
 

@@ -133,20 +133,25 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
   const int64_t groups = whole_groups(g.rows()) / kStepColumns, chunks = (groups + kChunkSteps - 1) / kChunkSteps,
                 tiles = (n + most - 1) / most;
   const auto activate = activation == GateActivation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
-  // One tile is shared out by groups. Several tiles have chunks enough for all workers, each rounded by who makes it.
-  const bool apart = tiles == 1;
+  // Chunks are made whole, each by one worker, where there are enough of them for all; else they are shared out by
+  // groups (apart).
+  const bool apart = tiles == 1 || tiles * chunks < int64_t{16} * team_.threads();
   const int64_t at_once = apart ? 1 : kChunkSteps, items = apart ? groups : chunks;
   const size_t chunk_floats = static_cast<size_t>(most) * kMadeStride;
-  float* made = made_.ensure(chunk_floats * static_cast<size_t>(apart ? chunks : team_.threads()));
-  if (apart && static_cast<int64_t>(groups_made_.size()) < chunks)
-    groups_made_ = std::vector<std::atomic<int>>(static_cast<size_t>(chunks));
+  float* made = made_.ensure(chunk_floats * static_cast<size_t>(apart ? tiles * chunks : team_.threads()));
+  if (apart) {
+    if (static_cast<int64_t>(groups_made_.size()) < tiles * chunks)
+      groups_made_ = std::vector<std::atomic<int>>(static_cast<size_t>(tiles * chunks));
+    for (std::atomic<int>& count : groups_made_) count.store(0, std::memory_order_relaxed);
+  }
 
   team_.run(tiles * items, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float gates[kTileColumns * kPanelRows], ups[kTileColumns * kPanelRows];
     for (int64_t item = begin; item < end; ++item) {
       const int first = static_cast<int>(item / items) * most, columns = std::min(most, n - first);
       const int64_t first_group = item % items * at_once, last_group = std::min(groups, first_group + at_once),
-                    chunk = first_group / kChunkSteps, chunk_group = chunk * kChunkSteps;
+                    chunk_group = first_group / kChunkSteps * kChunkSteps,
+                    chunk = item / items * chunks + chunk_group / kChunkSteps;  // of all tiles
       float* rows_made = made + chunk_floats * static_cast<size_t>(apart ? chunk : worker);
       for (int64_t panel = 2 * first_group; panel < std::min(2 * last_group, g.panels()); ++panel) {
         compute_panel(g, panel, x, first, columns, worker, false, gates);
@@ -158,10 +163,9 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
         }
       }
       const int64_t chunk_groups = std::min<int64_t>(kChunkSteps, groups - chunk_group);
-      if (apart) {
+      if (apart) {  // whoever makes a chunk's last group sees what the others have made
         std::atomic<int>& count = groups_made_[static_cast<size_t>(chunk)];
         if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < chunk_groups) continue;
-        count.store(0, std::memory_order_relaxed);
       }
       const int64_t width = std::min(chunk_groups * kStepColumns, g.rows() - chunk_group * kStepColumns);
       for (int c = 0; c < columns; ++c)

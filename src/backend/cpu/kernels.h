@@ -2,7 +2,7 @@
 // weights or batches.
 //
 // What a kernel computes for a column (a row of the batch) never depends on the other columns of the call, nor on their
-// number: integer sums are exact, and float sums run over K in one fixed order, whatever the tiling.
+// number: integer sums are the same in any order, and float sums run over K in one fixed order, whatever the tiling.
 #pragma once
 
 #include <cstddef>
@@ -27,11 +27,11 @@ inline constexpr int kTileColumns = 64;
 // Of what follows, quantize_row writes what the kernels of its own table read.
 //   pair_sum   of each half h of a group Σ q over its columns 4i, 4i+1, then over 4i+2, 4i+3, [k / 8]: as a multiply of
 //              pairs of bytes sums them
-// For kernels that sum a chunk (256 columns) in whole numbers, of whole chunks only:
+// For AVX-512, and of whole chunks (256 columns) only:
 //   unit         the scales of a chunk are whole multiples of this; at its first group, [k / 32]
 //   factor       scale = factor * unit, 0 ≤ factor ≤ 127, [k / 32]
 //   factor_sum   factor * Σ q of a group / 16, to nearest: within 16 bits, [k / 32]
-//   half_offset  -32 half_sum, [k / 16]
+//   half_offset  -32 half_sum: what Q6_K's offset takes off, [k / 16]
 struct QuantizedRows {
   int8_t* q;
   float* scale;
@@ -119,8 +119,9 @@ struct Kernels {
   BFloatMatmulKernel matmul_bfloat;  // nullptr where it gains nothing over matmul_float
   AttentionKernel attention[kKvFormats];
 
-  // From a chunk's first column on, or of a row whose k is n rounded up to whole groups. A NaN or infinity makes its
-  // group's scale NaN, and its chunk's unit, so that it is not lost.
+  // x and row begin at a chunk's first column; a last group is filled up with zeros. A NaN or infinity makes its
+  // group's scale NaN, so that it is not lost; where scales of a chunk hang together, its unit too, and the chunk's
+  // other groups 0.
   void (*quantize_row)(const float* x, int64_t n, const QuantizedRows& row);
   // To nearest even, denormals to zero, up to whole groups of 32; nullptr with matmul_bfloat.
   void (*to_bfloat)(const float* x, int64_t n, uint32_t* pairs);

@@ -9,9 +9,12 @@
 //   wm(j, v)             what the sum of activations is multiplied by (kHasMin)
 //   whole_scale<h>(j, v) the whole-number scale of each half, in the form that the traits' whole_scale() gives (kChunk)
 //   d(v), dmin(v)        what all of the chunk's scales, and its wm, are multiplied by (kChunk)
+//   scale_pair(j), min_pair(j)  whole-number scales, minima, of steps j and j + 1 side by side (sums_whole_chunks)
+//   nibbles(j)                  the step's nibble tiles (likewise)
 // and the traits' dots<C>() makes exact integer sums of it, with kOffset taken off, and times whole_scale if the traits
 // or the range say so. Then y += a_scale * (ws * dot) and y += wm * a_sum, step by step; with kChunk each of the two is
-// summed over the chunk first.
+// summed over the chunk first. Traits that sum whole chunks do all this for a chunk of kChunk and kHasMin by themselves
+// (add_chunk).
 
 template <int I>
 CARRONADE_INLINE V::I read_nibbles(const std::byte* tiles, int v) {

@@ -47,25 +47,37 @@ struct ExactProduct {
   double sum = 0, magnitude = 0;
 };
 
+// Σ w x of a row of weights and a rounded row, and Σ |w x|.
+double product(const float* weights, const Quantized& a, int c, int64_t columns, double* magnitude = nullptr) {
+  double sum = 0;
+  for (int64_t k = 0; k < columns; ++k) {
+    const auto at = static_cast<size_t>(c * a.k + k);
+    const double each =
+        static_cast<double>(weights[k]) * static_cast<double>(a.scale[at / 32]) * static_cast<double>(a.q[at]);
+    sum += each;
+    if (magnitude) *magnitude += std::fabs(each);
+  }
+  return sum;
+}
+
+// What kernels that sum whole chunks of Q4_K and Q5_K may lose of a product: of each step's dot what does not fit 16
+// bits (1 of Q4_K, 2 of Q5_K), of the sum of its activations half of a sixteenth's step.
+double lost_to_words(DType dtype, const std::byte* row, const Quantized& a, int c) {
+  if ((dtype != DType::kQ4_K && dtype != DType::kQ5_K) || !a.has_units()) return 0;
+  double lost = 0;
+  for (int64_t group = 0; group < a.k / 32; ++group) {
+    uint16_t halves[2];
+    std::memcpy(halves, row + static_cast<size_t>(group / 8 * info(dtype).block_bytes), sizeof halves);
+    const double d = std::fabs(half_to_float(halves[0])), dmin = std::fabs(half_to_float(halves[1]));
+    const auto at = static_cast<size_t>(c * (a.k / 32) + group);
+    lost += 63 * (d * (dtype == DType::kQ4_K ? 1 : 2) * static_cast<double>(a.scale[at]) +
+                  dmin * 8 * static_cast<double>(a.unit[at / 8 * 8]));
+  }
+  return lost;
+}
+
 class IntegerMatmulTest : public testing::TestWithParam<Case> {
  protected:
-  // What kernels that sum whole chunks of Q4_K and Q5_K may lose of a product: of each step's dot what does not fit 16
-  // bits (1 of Q4_K, 2 of Q5_K), of the sum of its activations half of a sixteenth's step.
-  static double lost_to_words(const std::byte* row, const Quantized& a, int c) {
-    const DType dtype = GetParam().dtype;
-    if ((dtype != DType::kQ4_K && dtype != DType::kQ5_K) || !a.has_units()) return 0;
-    double lost = 0;
-    for (int64_t group = 0; group < a.k / 32; ++group) {
-      uint16_t halves[2];
-      std::memcpy(halves, row + static_cast<size_t>(group / 8 * info(dtype).block_bytes), sizeof halves);
-      const double d = std::fabs(half_to_float(halves[0])), dmin = std::fabs(half_to_float(halves[1]));
-      const auto at = static_cast<size_t>(c * (a.k / 32) + group);
-      lost += 63 * (d * (dtype == DType::kQ4_K ? 1 : 2) * static_cast<double>(a.scale[at]) +
-                    dmin * 8 * static_cast<double>(a.unit[at / 8 * 8]));
-    }
-    return lost;
-  }
-
   // One panel of `rows` rows against n columns.
   void check(int64_t rows, int64_t columns, int n, Fill fill, const std::vector<float>& x) {
     const auto& [kernels, dtype] = GetParam();
@@ -79,15 +91,10 @@ class IntegerMatmulTest : public testing::TestWithParam<Case> {
     kernels->matmul[static_cast<int>(packed.layout)](packed.panel(0), a.view(), n, tile.y[0]);
     for (int c = 0; c < n; ++c) {
       for (int64_t r = 0; r < rows; ++r) {
-        double exact = 0, magnitude = 0;
-        for (int64_t k = 0; k < columns; ++k) {
-          const auto at = static_cast<size_t>(c * columns + k);
-          const double product = static_cast<double>(weights[static_cast<size_t>(r * columns + k)]) *
-                                 static_cast<double>(a.scale[at / 32]) * a.q[at];
-          exact += product;
-          magnitude += std::fabs(product);
-        }
-        const double lost = lost_to_words(source.data() + 1 + row_bytes(dtype, columns) * static_cast<size_t>(r), a, c);
+        double magnitude = 0;
+        const double exact = product(weights.data() + r * columns, a, c, columns, &magnitude);
+        const double lost =
+            lost_to_words(dtype, source.data() + 1 + row_bytes(dtype, columns) * static_cast<size_t>(r), a, c);
         // A min cancels against the products: the sums on the way are larger than the result's terms.
         ASSERT_NO_FATAL_FAILURE(expect_close(tile.y[c][r], exact, 16 * magnitude, columns, lost))
             << "row " << r << " column " << c;
@@ -125,6 +132,21 @@ TEST_P(IntegerMatmulTest, LargestMagnitudesDoNotOverflow) {
 TEST_P(IntegerMatmulTest, FactorsOfAnySizeAreTaken) {
   for (const Fill fill : {Fill::kTinyFactors, Fill::kHugeFactors}) {
     for (const int n : {1, 9}) check(16, 512, n, fill, random_floats(static_cast<size_t>(n * 512), 8));
+  }
+}
+
+TEST_P(IntegerMatmulTest, WhatIsNoNumberIsNotLost) {
+  const auto& [kernels, dtype] = GetParam();
+  const std::vector<std::byte> source = random_blocks(dtype, 16, 512, 15);
+  const Packed packed(dtype, source.data(), 16, 512);
+  std::vector<float> x = random_floats(2 * 512, 16);
+  x[300] = std::numeric_limits<float>::infinity();
+  Quantized a(*kernels, x, 2, 512);
+  Tile tile;
+  kernels->matmul[static_cast<int>(packed.layout)](packed.panel(0), a.view(), 2, tile.y[0]);
+  for (int r = 0; r < 16; ++r) {
+    EXPECT_TRUE(std::isnan(tile.y[0][r]));
+    EXPECT_TRUE(std::isfinite(tile.y[1][r]));
   }
 }
 
@@ -168,6 +190,40 @@ TEST_P(IntegerMatmulTest, PaddedRowsAreTheSameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, IntegerMatmulTest, testing::ValuesIn(cases(true)), case_name);
+
+// What 16 bits lose of Q4_K's and Q5_K's dots leans to neither side.
+TEST(WholeChunks, LoseNothingOnAverage) {
+  int tables = 0;
+  for (const Kernels* kernels : runnable_kernels()) {
+    if (!Quantized(*kernels, random_floats(256, 1), 1, 256).has_units()) continue;
+    ++tables;
+    for (const DType dtype : {DType::kQ4_K, DType::kQ5_K}) {
+      SCOPED_TRACE(testing::Message() << kernels->name << ' ' << info(dtype).name);
+      double error = 0, bound = 0;
+      for (uint32_t seed = 0; seed < 40; ++seed) {
+        const std::vector<std::byte> source = random_blocks(dtype, 16, 256, 100 + seed);
+        const Packed packed(dtype, source.data(), 16, 256);
+        std::vector<float> weights(16 * 256);
+        dequantize(dtype, source.data(), weights.data(), 16 * 256);
+        Quantized a(*kernels, random_floats(kTileColumns * 256, 200 + seed), kTileColumns, 256);
+        Tile tile;
+        kernels->matmul[static_cast<int>(packed.layout)](packed.panel(0), a.view(), kTileColumns, tile.y[0]);
+        for (int c = 0; c < kTileColumns; ++c) {
+          for (int64_t r = 0; r < 16; ++r) {
+            const std::byte* row = source.data() + row_bytes(dtype, 256) * static_cast<size_t>(r);
+            uint16_t d;
+            std::memcpy(&d, row, sizeof d);
+            const double difference = static_cast<double>(tile.y[c][r]) - product(weights.data() + r * 256, a, c, 256);
+            error += half_to_float(d) < 0 ? -difference : difference;
+            bound += lost_to_words(dtype, row, a, c);
+          }
+        }
+      }
+      EXPECT_LT(std::fabs(error), 0.01 * bound);
+    }
+  }
+  if (tables == 0) GTEST_SKIP() << "neither this processor nor an emulation has AVX-512";
+}
 
 class FloatMatmulTest : public testing::TestWithParam<Case> {};
 

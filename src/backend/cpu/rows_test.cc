@@ -106,6 +106,15 @@ TEST_P(RowsTest, QuantizingZerosTinyAndBrokenValues) {
   Quantized tiny(kernels(), std::vector<float>(32, 1e-42f), 1, 32);
   EXPECT_EQ(tiny.scale[0], 0.0f);
   EXPECT_EQ(tiny.q[5], 0);
+  for (const float small : {0.0f, 1e-42f}) {
+    Quantized chunk(kernels(), std::vector<float>(256, small), 1, 256);
+    for (size_t g = 0; g < 8; ++g) {
+      EXPECT_EQ(chunk.scale[g], 0.0f);
+      EXPECT_EQ(chunk.sum[g], 0.0f);
+    }
+    EXPECT_FALSE(chunk.has_units());
+    EXPECT_EQ(chunk.q, std::vector<int8_t>(256, 0));
+  }
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     std::vector<float> x(64, 1.0f);
     x[3] = bad;

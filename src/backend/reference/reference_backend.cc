@@ -266,7 +266,8 @@ void ReferenceBackend::keep_output_rows(Activation& x, Activation& q) {
     const Access access{&kept->memory};
     for (size_t i = 0; i < batch_->output_rows.size(); ++i) {
       const float* from = kept->row(batch_->output_rows[i]);
-      std::copy_n(from, kept->columns(), kept->row(static_cast<int>(i)));
+      float* to = kept->row(static_cast<int>(i));
+      if (to != from) std::copy_n(from, kept->columns(), to);
     }
   }
   begin_step(outputs_);
