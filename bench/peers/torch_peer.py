@@ -86,7 +86,7 @@ def main() -> None:
             name = f"prefill, {options.prompt} tokens" if what == "prefill" else f"decode, batch {batch}"
             print(f"| {name} | {cell(a)} | {cell(b)} | {statistics.median(a) / statistics.median(b):.2f}× |", flush=True)
             if what == "decode":
-                note(f"transformers, {options.dtype}", options.model, options.threads, batch, b)
+                note("transformers", options.model, options.threads, batch, b)
 
 
 if __name__ == "__main__":

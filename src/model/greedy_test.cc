@@ -24,8 +24,8 @@ struct Case {
 };
 
 // Who rounds activations to 8 bits differs from who does not, and from who does it otherwise. On SmolLM2 the margins of
-// 612 choices differ by 0.16 nats (root mean square) on each of AVX2, AVX-512 (before it summed whole chunks) and the
-// generic kernels, at one choice or two by 0.6 to 0.9; on the Qwens by up to 0.2.
+// 612 choices differ by 0.16 nats (root mean square) on AVX2 and the generic kernels, at one choice or two by 0.6 to
+// 0.9; on the Qwens by up to 0.2.
 constexpr double kRoundedSmall = 1.0, kRounded = 0.3;
 
 struct Tally {
