@@ -72,6 +72,7 @@ def pytest(tally: Tally, folder: str, **environment: str) -> None:
 def unit(tally: Tally) -> None:
     """C++ unit tests, release build, every instruction set this processor has"""
     build("release")
+    build("release", "kernel_bench")  # it must compile
     ctest(tally, "release", **required)
 
 

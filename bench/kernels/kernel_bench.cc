@@ -2,7 +2,8 @@
 //
 //   Bandwidth  reading memory
 //   Peak       the instructions the kernels are made of, with operands in registers
-//   Linear     one matrix, by type and number of rows
+//   Linear     a dozen matrices from memory, by type and number of rows
+//   Cached     one matrix that the second cache holds, on one thread: what its kernel does when nothing waits for memory
 //   Attention  of all 28 layers of that model, a row of each sequence, by cache form, sequences and context
 //   Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
 //   Share      such a step of one row and plain reads of memory in turn: how much of their rate it reaches
@@ -132,16 +133,17 @@ struct DecodeBatch {
   int blocks = 0;
 };
 
-void Linear(benchmark::State& state, DType dtype) {
+// `matrices` of [outputs, 1536], each multiplied `times` times, by as many rows as the state's argument says.
+void multiply(benchmark::State& state, DType dtype, int64_t outputs, int matrices, int times, int threads) {
   const int rows = static_cast<int>(state.range(0));
-  constexpr int64_t kColumns = 1536, kOutputs = 8960, kMatrices = 12;
-  const auto backend = make_cpu_backend({.threads = threads(), .isa = ""});
+  constexpr int64_t kColumns = 1536;
+  const auto backend = make_cpu_backend({.threads = threads, .isa = ""});
   std::vector<WeightHandle> weights;
-  for (int64_t i = 0; i < kMatrices; ++i) weights.push_back(load(*backend, dtype, kOutputs, kColumns));
+  for (int i = 0; i < matrices; ++i) weights.push_back(load(*backend, dtype, outputs, kColumns));
   const auto norm = load(*backend, DType::kF32, 1, kColumns, WeightUse::kVector);
   const auto table = load(*backend, DType::kF32, 64, kColumns, WeightUse::kEmbedding);
   const auto x = backend->make_activation(kColumns, ActivationUse::kResidual),
-             y = backend->make_activation(kOutputs, ActivationUse::kResidual);
+             y = backend->make_activation(static_cast<int>(outputs), ActivationUse::kResidual);
   const auto operand = backend->make_activation(kColumns, ActivationUse::kOperand);
   backend->reserve(rows, 1, 64);
   DecodeBatch decode(rows, 0, true);
@@ -150,15 +152,28 @@ void Linear(benchmark::State& state, DType dtype) {
     backend->begin_step(decode.batch);
     backend->embed(*table, 1.0f, *x);
     backend->rms_norm(*x, *norm, 1e-6f, false, *operand);
-    for (const auto& weight : weights) backend->linear(*operand, *weight, nullptr, false, *y);
+    for (int i = 0; i < times; ++i) {
+      for (const auto& weight : weights) backend->linear(*operand, *weight, nullptr, false, *y);
+    }
     backend->wait();
   }
-  const double products = static_cast<double>(kColumns * kOutputs * kMatrices);
-  report(state, static_cast<double>(row_bytes(dtype, kColumns)) * static_cast<double>(kOutputs * kMatrices),
-         products * rows, rows);
+  const auto products = static_cast<double>(kColumns * outputs * matrices * times);
+  report(state, static_cast<double>(row_bytes(dtype, kColumns)) / kColumns * products, products * rows, rows);
 }
+
+void Linear(benchmark::State& state, DType dtype) { multiply(state, dtype, 8960, 12, 1, threads()); }
+void Cached(benchmark::State& state, DType dtype) { multiply(state, dtype, 128, 1, 64, 1); }
+
 #define LINEAR(type)                              \
   BENCHMARK_CAPTURE(Linear, type, DType::k##type) \
+      ->Arg(1)                                    \
+      ->Arg(4)                                    \
+      ->Arg(8)                                    \
+      ->Arg(16)                                   \
+      ->Arg(128)                                  \
+      ->UseRealTime()                             \
+      ->Unit(benchmark::kMillisecond);            \
+  BENCHMARK_CAPTURE(Cached, type, DType::k##type) \
       ->Arg(1)                                    \
       ->Arg(4)                                    \
       ->Arg(8)                                    \
@@ -169,10 +184,15 @@ void Linear(benchmark::State& state, DType dtype) {
 LINEAR(Q4_K);
 LINEAR(Q6_K);
 LINEAR(Q5_K);
+LINEAR(Q3_K);
+LINEAR(Q2_K);
 LINEAR(Q8_0);
 LINEAR(Q5_0);
+LINEAR(Q5_1);
 LINEAR(Q4_0);
 LINEAR(Q4_1);
+LINEAR(IQ4_NL);
+LINEAR(IQ4_XS);
 LINEAR(F16);
 LINEAR(BF16);
 

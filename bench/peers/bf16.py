@@ -14,12 +14,8 @@ def rounded(values: numpy.ndarray) -> numpy.ndarray:
     return gguf.quants.quantize(values.astype(numpy.float32), gguf.GGMLQuantizationType.BF16)
 
 
-def main() -> None:
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    reader, out = gguf.GGUFReader(sys.argv[1]), pathlib.Path(sys.argv[2])
-    if out.exists():
-        sys.exit(f"{out} is there already")
+def write(source: pathlib.Path, out: pathlib.Path) -> None:
+    reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type"):
@@ -43,6 +39,15 @@ def main() -> None:
         else:
             writer.write_tensor_data(tensor.data)
     writer.close()
+
+
+def main() -> None:
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    out = pathlib.Path(sys.argv[2])
+    if out.exists():
+        sys.exit(f"{out} is there already")
+    write(pathlib.Path(sys.argv[1]), out)
 
 
 if __name__ == "__main__":

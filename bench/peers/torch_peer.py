@@ -2,11 +2,11 @@
 """transformers on torch as a peer: reading a prompt and decoding in batches, beside `carronade bench` on the same file, interleaved.
 
     pip install torch transformers gguf accelerate
-    torch_peer.py FILE.gguf [--dtype bfloat16] [--prompt 128] [--generate 32] [--batches 1,4] [--rounds 3] [--threads N]
+    torch_peer.py FILE.gguf [--folder FOLDER] [--dtype bfloat16] [--prompt 128] [--generate 32] [--batches 1,4] [--rounds 3] [--threads N]
 
-transformers keeps a file's blocks packed and computes in float32, whatever `dtype` says; a BF16 file it takes as it is. Both get random tokens,
-a greedy answer and the same threads. Prints a Markdown table of medians (minima), tokens a second; decoding is also noted for the plot that
-compare.py draws.
+transformers keeps a file's blocks packed and computes in float32, whatever `dtype` says; a BF16 file it takes as it is. FOLDER holds the same
+model in its own form: then it computes in `dtype`. Both get random tokens, a greedy answer and the same threads. Prints a Markdown table of
+medians (minima), tokens a second; decoding is also noted for the plot that compare.py draws.
 """
 import argparse
 import json
@@ -25,8 +25,9 @@ PEERS = ROOT / "build/bench/peers.jsonl"
 
 
 def load(path: pathlib.Path, dtype: str) -> transformers.PreTrainedModel:
-    model = transformers.AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=getattr(torch, dtype))
-    return model.eval()
+    """Of a GGUF file or a folder."""
+    folder, file = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), **file).eval()
 
 
 @torch.inference_mode()
@@ -62,6 +63,7 @@ def cell(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=pathlib.Path)
+    parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32", "float16"])
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--generate", type=int, default=32)
@@ -72,7 +74,7 @@ def main() -> None:
     if options.generate < 2:
         parser.error("--generate must be at least 2: the first token is the prompt's")
     torch.set_num_threads(options.threads)
-    model = load(options.model.resolve(), options.dtype)
+    model = load((options.folder or options.model).resolve(), options.dtype)
     theirs(model, 8, 2, 1)  # warms up
     print(f"| {options.model.stem}, torch {torch.__version__}, {options.dtype} | Carronade median (min) | transformers median (min) | ratio |")
     print("|---|---|---|---|")
@@ -86,7 +88,7 @@ def main() -> None:
             name = f"prefill, {options.prompt} tokens" if what == "prefill" else f"decode, batch {batch}"
             print(f"| {name} | {cell(a)} | {cell(b)} | {statistics.median(a) / statistics.median(b):.2f}× |", flush=True)
             if what == "decode":
-                note("transformers", options.model, options.threads, batch, b)
+                note(f"transformers{', ' + options.dtype if options.folder else ''}", options.model, options.threads, batch, b)
 
 
 if __name__ == "__main__":
