@@ -74,6 +74,36 @@ void multiply_and_add_bfloats_avx512(int64_t rounds) {
   }
   asm volatile("vzeroupper");
 }
+
+// Tiles of 16 rows of 64 bytes: four results of two operands by two, as in a plain multiplication.
+struct Shapes {
+  uint8_t palette = 1, unused[15] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr double kTileMultiplies = 4;
+
+void multiply_tiles_of_bytes(int64_t rounds) {
+  const Shapes shapes;
+  asm volatile("ldtilecfg %0" ::"m"(shapes));
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile(
+        "tdpbssd %tmm6, %tmm4, %tmm0\n tdpbssd %tmm7, %tmm4, %tmm1\n"
+        "tdpbssd %tmm6, %tmm5, %tmm2\n tdpbssd %tmm7, %tmm5, %tmm3\n");
+  }
+  asm volatile("tilerelease");
+}
+
+void multiply_tiles_of_bfloats(int64_t rounds) {
+  const Shapes shapes;
+  asm volatile("ldtilecfg %0" ::"m"(shapes));
+  for (int64_t i = 0; i < rounds; ++i) {
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n tdpbf16ps %tmm7, %tmm4, %tmm1\n"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n tdpbf16ps %tmm7, %tmm5, %tmm3\n");
+  }
+  asm volatile("tilerelease");
+}
 #endif
 
 }  // namespace
@@ -87,7 +117,14 @@ std::vector<Peak> peaks_of(std::string_view isa) {
   }
   const Peak bytes = {"vpdpbusd", kMultiplies * 128, multiply_and_add_bytes_avx512};
   if (isa == "avx512") return {bytes};
-  if (isa == "avx512_bf16") return {bytes, {"vdpbf16ps", kMultiplies * 64, multiply_and_add_bfloats_avx512}};
+  const Peak bfloats = {"vdpbf16ps", kMultiplies * 64, multiply_and_add_bfloats_avx512};
+  if (isa == "avx512_bf16") return {bytes, bfloats};
+  if (isa == "amx") {
+    return {bytes,
+            bfloats,
+            {"tdpbssd", kTileMultiplies * 2 * 16 * 16 * 64, multiply_tiles_of_bytes},
+            {"tdpbf16ps", kTileMultiplies * 2 * 16 * 16 * 32, multiply_tiles_of_bfloats}};
+  }
 #endif
   (void)isa;
   return {};

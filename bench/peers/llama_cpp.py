@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 
@@ -22,8 +23,25 @@ def processor_hash() -> str:
     return hashlib.sha256("\n".join([platform.machine(), *sorted(lines)]).encode()).hexdigest()[:8]
 
 
-BUILD = CACHE / "peers" / f"llama.cpp-{peers.LLAMA_CPP_PYTHON}-{processor_hash()}"
+def has_amx() -> bool:
+    return "amx_int8" in pathlib.Path("/proc/cpuinfo").read_text()
+
+
+BUILD = CACHE / "peers" / f"llama.cpp-{peers.LLAMA_CPP_PYTHON}-{processor_hash()}{'-clang' if has_amx() else ''}"
 TARGETS = ["llama-bench", "llama-batched-bench", "llama-server", "llama-perplexity"]
+
+
+def compiler_flags() -> list[str]:
+    """Its kernels for AMX end with an illegal instruction as GCC compiles them: the shapes of tiles, which LDTILECFG reads, count as never
+    read, and are not written (ggml-org/llama.cpp#26954). Clang writes them, but before version 16 calls AMX by another name."""
+    if not has_amx():
+        return []
+    if not shutil.which("clang++"):
+        sys.exit("on this processor llama.cpp must be built by clang, since what GCC makes of its AMX kernels crashes: apt-get install clang libomp-dev")
+    names = "-D__AMX_INT8__ -D__AMX_TILE__"
+    return ["-DCMAKE_C_COMPILER=clang", "-DCMAKE_CXX_COMPILER=clang++", f"-DCMAKE_C_FLAGS={names}", f"-DCMAKE_CXX_FLAGS={names}", "-DGGML_NATIVE=OFF",
+            *(f"-DGGML_{each}=ON" for each in ("AVX2", "FMA", "F16C", "BMI2", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16", "AMX_TILE",
+                                               "AMX_INT8", "AMX_BF16"))]
 
 
 def tool(name: str) -> str:
@@ -33,7 +51,7 @@ def tool(name: str) -> str:
         source = peers.llama_cpp_source()
         print(f"building llama.cpp into {BUILD}, once", file=sys.stderr)
         subprocess.run(["cmake", "-S", str(source), "-B", str(BUILD), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON",
-                        "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"], check=True, stdout=subprocess.DEVNULL)
+                        "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF", *compiler_flags()], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["cmake", "--build", str(BUILD), "--target", *TARGETS], check=True, stdout=subprocess.DEVNULL)
     return str(path)
 

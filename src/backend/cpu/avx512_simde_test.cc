@@ -1,5 +1,5 @@
-// The AVX-512 kernels once more, over SIMDe's portable versions of the intrinsics: their logic is tested on every
-// processor, slowly.
+// The AVX-512 kernels once more, over SIMDe's portable versions of the intrinsics, and those of AMX over tiles in
+// memory: their logic is tested on every processor, slowly.
 #if __has_include(<simde/x86/avx512.h>)
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -7,6 +7,7 @@
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
 
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -68,12 +69,72 @@ static __m512i shift_right_signed(__m512i x, int bits) {
 
 namespace carronade::cpu {
 namespace {
+// Tiles as Intel's Software Developer's Manual describes their instructions.
+struct Tile {
+  int rows = 0, row_bytes = 0;
+  uint8_t bytes[16][64] = {};
+};
+thread_local Tile tiles[8];
+
+void tile_configure(const void* shapes) {
+  const auto* bytes = static_cast<const uint8_t*>(shapes);
+  for (int t = 0; t < 8; ++t) {
+    uint16_t row_bytes;
+    std::memcpy(&row_bytes, bytes + 16 + 2 * t, sizeof row_bytes);
+    tiles[t] = {bytes[48 + t], row_bytes, {}};
+    assert(bytes[0] == 1 && tiles[t].rows <= 16 && row_bytes <= 64);
+  }
+}
+template <int kTile>
+void tile_load(const void* p, int64_t stride) {
+  assert(tiles[kTile].rows > 0);
+  for (int r = 0; r < tiles[kTile].rows; ++r)
+    std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride,
+                static_cast<size_t>(tiles[kTile].row_bytes));
+}
+template <int kTile>
+void tile_store(void* p, int64_t stride) {
+  for (int r = 0; r < tiles[kTile].rows; ++r)
+    std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r],
+                static_cast<size_t>(tiles[kTile].row_bytes));
+}
+template <int kTile>
+void tile_zero() {
+  std::memset(tiles[kTile].bytes, 0, sizeof tiles[kTile].bytes);
+}
+// Lane n of row m += Σ of even and of odd k apart, then both added; denormals are zeros.
+template <int kResult, int kRows, int kWeights>
+void tile_multiply_bfloats() {
+  const Tile &rows = tiles[kRows], &weights = tiles[kWeights];
+  Tile& result = tiles[kResult];
+  assert(rows.row_bytes == 4 * weights.rows && rows.rows == result.rows);
+  const auto flushed = [](float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; };
+  const auto number = [&](const uint8_t* p) {
+    const uint32_t bits = static_cast<uint32_t>(p[0]) << 16 | static_cast<uint32_t>(p[1]) << 24;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return flushed(value);
+  };
+  for (int m = 0; m < result.rows; ++m) {
+    for (int n = 0; n < result.row_bytes / 4; ++n) {
+      float apart[2] = {}, sum;
+      for (int k = 0; k < rows.row_bytes / 2; ++k)
+        apart[k % 2] = flushed(std::fma(number(rows.bytes[m] + 2 * k),
+                                        number(weights.bytes[k / 2] + 4 * n + 2 * (k % 2)), apart[k % 2]));
+      std::memcpy(&sum, result.bytes[m] + 4 * n, sizeof sum);
+      sum = flushed(sum + flushed(apart[0] + apart[1]));
+      std::memcpy(result.bytes[m] + 4 * n, &sum, sizeof sum);
+    }
+  }
+}
+
 // Each builds on those before it.
 // clang-format off
 #include "backend/cpu/prelude_inl.h"
 #include "backend/cpu/vector_avx512.h"
 #include "backend/cpu/matmul_inl.h"
 #include "backend/cpu/bfloat_inl.h"
+#include "backend/cpu/amx_inl.h"
 #include "backend/cpu/elementwise_inl.h"
 #include "backend/cpu/attention_inl.h"
 #include "backend/cpu/table_inl.h"
@@ -90,6 +151,16 @@ const Kernels* avx512_simde_kernels() {
   return &kTable;
 }
 
+const Kernels* amx_emulated_kernels() {
+  static const Kernels kTable = [] {
+    Kernels table = *avx512_simde_kernels();
+    table.name = "amx_emulated";
+    table.matmul_bfloat = matmul_bfloat_on_tiles;
+    return table;
+  }();
+  return &kTable;
+}
+
 }  // namespace carronade::cpu
 
 #else
@@ -98,5 +169,6 @@ const Kernels* avx512_simde_kernels() {
 
 namespace carronade::cpu {
 const Kernels* avx512_simde_kernels() { return nullptr; }
+const Kernels* amx_emulated_kernels() { return nullptr; }
 }  // namespace carronade::cpu
 #endif

@@ -149,6 +149,7 @@ const Kernels& generic_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512_bf16_kernels();
+const Kernels& amx_kernels();
 #elif defined(__aarch64__)
 const Kernels& dotprod_kernels();
 const Kernels& i8mm_kernels();

@@ -257,7 +257,7 @@ INSTANTIATE_TEST_SUITE_P(Isas, FloatMatmulTest, testing::ValuesIn(cases(false)),
 // Products of BF16 are exact in float, so all that is left is the error of the sums.
 TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumns) {
   int tables = 0;
-  for (const Kernels* kernels : runnable_kernels()) {
+  for (const Kernels* kernels : runnable_bfloat_kernels()) {
     if (!kernels->matmul_bfloat) continue;
     ++tables;
     for (const int64_t columns : {1, 31, 64, 256, 897}) {
@@ -292,10 +292,36 @@ TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumn
   if (tables == 0) GTEST_SKIP() << "neither this processor nor an emulation has AVX-512 BF16";
 }
 
+// What the emulation takes tiles to do is what they do, denormals and the order of sums included.
+TEST(BFloatMatmul, TilesDoWhatTheirEmulationSays) {
+  const auto amx = std::find_if(known_isas().begin(), known_isas().end(),
+                                [](const Isa& isa) { return std::string_view(isa.name) == "amx" && isa.available; });
+  const Kernels* emulated = amx_emulated_kernels();
+  if (amx == known_isas().end() || !emulated) GTEST_SKIP() << "no AMX here, or no emulation";
+  for (const int64_t columns : {33, 256, 897}) {
+    const std::vector<std::byte> source = random_blocks(DType::kBF16, 16, columns, 26);
+    const Packed packed(DType::kBF16, source.data(), 16, columns);
+    const int64_t pair_stride = (columns + 31) / 32 * 16;
+    for (const float deviation : {1.0f, 1e30f, 1e-37f}) {
+      const std::vector<float> x = random_floats(static_cast<size_t>(kTileColumns * columns), 27, deviation);
+      std::vector<uint32_t> pairs(static_cast<size_t>(kTileColumns * pair_stride));
+      for (int c = 0; c < kTileColumns; ++c)
+        emulated->to_bfloat(x.data() + c * columns, columns, pairs.data() + c * pair_stride);
+      for (const int n : {1, 17, kTileColumns}) {
+        Tile native, expected;
+        amx->kernels().matmul_bfloat(packed.panel(0), pairs.data(), pair_stride, columns, n, native.y[0]);
+        emulated->matmul_bfloat(packed.panel(0), pairs.data(), pair_stride, columns, n, expected.y[0]);
+        ASSERT_EQ(std::memcmp(&native, &expected, sizeof(float) * 16 * static_cast<size_t>(n)), 0)
+            << columns << " columns, " << n << " rows, deviation " << deviation;
+      }
+    }
+  }
+}
+
 // Large sums, sums that nearly cancel, sums of values far apart, and a NaN, side by side: each stays in its own column.
 TEST(FloatMatmuls, ExtremesStayInTheirColumns) {
   constexpr int64_t kLong = 8960, kPairs = kLong / 2;
-  for (const Kernels* kernels : runnable_kernels()) {
+  for (const Kernels* kernels : runnable_bfloat_kernels()) {
     for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
       SCOPED_TRACE(testing::Message() << kernels->name << ' ' << info(dtype).name);
       const std::vector<std::byte> source = random_blocks(dtype, 16, kLong, 25);

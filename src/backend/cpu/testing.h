@@ -6,6 +6,7 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/cpu/isa.h"
@@ -14,15 +15,30 @@
 
 namespace carronade::cpu {
 
-const Kernels* avx512_simde_kernels();  // nullptr where SIMDe was not there at build time
+// nullptr where SIMDe was not there at build time.
+const Kernels* avx512_simde_kernels();
+const Kernels* amx_emulated_kernels();
 
-// Every table that this processor can run, AVX-512's over SIMDe's emulation included.
+// AVX-512's, and those made of it.
+inline bool rounds_by_chunks(const Kernels& kernels) {
+  const std::string_view name = kernels.name;
+  return name.starts_with("avx512") || name.starts_with("amx");
+}
+
+// Every table that this processor can run, and AVX-512's over SIMDe's emulation.
 inline std::vector<const Kernels*> runnable_kernels() {
   std::vector<const Kernels*> tables;
   for (const Isa& isa : known_isas()) {
     if (isa.available) tables.push_back(&isa.kernels());
   }
   if (const Kernels* emulated = avx512_simde_kernels()) tables.push_back(emulated);
+  return tables;
+}
+
+// The same and AMX's over an emulation, which differs from the AVX-512 one in its BF16 alone.
+inline std::vector<const Kernels*> runnable_bfloat_kernels() {
+  std::vector<const Kernels*> tables = runnable_kernels();
+  if (const Kernels* emulated = amx_emulated_kernels()) tables.push_back(emulated);
   return tables;
 }
 
