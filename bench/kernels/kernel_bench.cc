@@ -3,7 +3,7 @@
 //   Bandwidth  reading memory
 //   Peak       the instructions the kernels are made of, with operands in registers
 //   Linear     a dozen matrices from memory, by type and number of rows
-//   Cached     one matrix that the second cache holds, on one thread: what its kernel does when nothing waits for memory
+//   Cached     one matrix that the second cache holds, on one thread: its kernel when nothing waits for memory
 //   Attention  of all 28 layers of that model, a row of each sequence, by cache form, sequences and context
 //   Step       whole steps of a 1.5 B qwen2 model in Q4_K_M, random weights, by number of rows
 //   Share      such a step of one row and plain reads of memory in turn: how much of their rate it reaches

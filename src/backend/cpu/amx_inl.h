@@ -1,7 +1,7 @@
 // Body of the matmul of BF16 panels on AMX, whose registers are tiles of up to 16 rows of 64 bytes: one instruction
 // (tdpbf16ps) multiplies up to 16 rows of activations by 16 rows of weights over 32 columns. Compiled for processors
-// that have it, and over an emulation in tests: the includer has tile_load, tile_zero, tile_store, tile_multiply_bfloats
-// and tile_configure. No include guard, as matmul_inl.h.
+// that have it, and over an emulation in tests: the includer has tile_load, tile_zero, tile_store,
+// tile_multiply_bfloats and tile_configure. No include guard, as matmul_inl.h.
 //
 // A tile of results is [columns of the call][16 rows of the panel], as y is. Its left operand are rows of activations
 // as they lie in memory, its right one 16 of a panel's pairs of columns (layout.h), as they lie there too. A call's

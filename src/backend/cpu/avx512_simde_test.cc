@@ -119,8 +119,8 @@ void tile_multiply_bfloats() {
     for (int n = 0; n < result.row_bytes / 4; ++n) {
       float apart[2] = {}, sum;
       for (int k = 0; k < rows.row_bytes / 2; ++k)
-        apart[k % 2] = flushed(std::fma(number(rows.bytes[m] + 2 * k),
-                                        number(weights.bytes[k / 2] + 4 * n + 2 * (k % 2)), apart[k % 2]));
+        apart[k % 2] = flushed(
+            std::fma(number(rows.bytes[m] + 2 * k), number(weights.bytes[k / 2] + 4 * n + 2 * (k % 2)), apart[k % 2]));
       std::memcpy(&sum, result.bytes[m] + 4 * n, sizeof sum);
       sum = flushed(sum + flushed(apart[0] + apart[1]));
       std::memcpy(result.bytes[m] + 4 * n, &sum, sizeof sum);
