@@ -36,7 +36,7 @@ dev: build  ## the server with the page rebuilt in the browser as you edit it
 	@$(ENV) exec scripts/dev.sh $(MODEL) $(ARGS)
 
 bench:  ## measure the kernels, and beside llama.cpp (built from its package) for docs/benchmarks.md: two hours; ARGS=--quick: 10 minutes
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	@$(ENV) scripts/build.sh release carronade kernel_bench
 	@$(ENV) build/release/bench/kernels/kernel_bench --benchmark_counters_tabular=true
 	@$(ENV) exec python3 bench/peers/compare.py $(ARGS)

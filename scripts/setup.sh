@@ -5,9 +5,10 @@
 #   scripts/setup.sh run     what building and serving needs
 #   scripts/setup.sh test    and what the tests need
 #   scripts/setup.sh lint    and what the linters need
+#   scripts/setup.sh bench   what building and the tests need, and on processors with AMX the compiler that llama.cpp wants there
 set -euo pipefail
 cd "$(dirname "$0")/.."
-purpose=${1:?usage: scripts/setup.sh run|test|lint}
+purpose=${1:?usage: scripts/setup.sh run|test|lint|bench}
 source scripts/env.sh
 
 # ca-certificates: downloads. The rest of the first line builds; the others are the libraries, in the order of CMakeLists.txt.
@@ -22,6 +23,7 @@ node_minimum=20.19  # what Vite asks for
 packages=("${apt_run[@]}")
 [ "$purpose" = run ] || packages+=("${apt_test[@]}")
 [ "$purpose" != lint ] || packages+=("${apt_lint[@]}")
+if [ "$purpose" = bench ] && grep -q amx_int8 /proc/cpuinfo; then packages+=(clang libomp-dev); fi
 python_needs=()
 [ "$purpose" = run ] || python_needs=(-r tests/requirements.txt)
 

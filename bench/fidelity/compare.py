@@ -94,12 +94,11 @@ def main():
         name, _, path = text.partition("=")
         path, _, golden = path.partition(":")
         models.append((name, path or str(installed(name)), golden or str(ROOT / "tests/golden/fidelity" / f"{name}.logprobs")))
-    if not arguments.llama_build:
-        llama_cpp.tool("llama-perplexity")
+    llama_build = arguments.llama_build or pathlib.Path(llama_cpp.tool("llama-perplexity")).parents[1]
     worse = []
     lines = ["| model | | mean KL (nats) | 99 % below | same top token | perplexity | times the oracle's |", "|---|---|---|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:
-        program = build_driver(pathlib.Path(folder), arguments.llama_build or llama_cpp.BUILD)
+        program = build_driver(pathlib.Path(folder), llama_build)
         for name, path, golden in models:
             oracle = goldens.read(golden)
             results = {form: measure_ours(path, golden, flags, arguments.threads) for form, flags in OURS.items()}

@@ -131,10 +131,11 @@ def commands(path: pathlib.Path, most: int, options) -> dict[str, list[str]]:
     length = options.prompt + options.generate + 128
     length += -length % 16
     threads = str(options.threads)
-    peer = [llama_cpp.tool("llama-server"), "-m", str(path), "-t", threads, "-tb", threads, "-np", str(most), "-c", str(most * length), "--no-webui"]
+    peer = ["-m", str(path), "-t", threads, "-tb", threads, "-np", str(most), "-c", str(most * length), "--no-webui"]
     return {"Carronade": [str(BINARY), "serve", str(path), "--threads", threads, "--max-num-seqs", str(most), "--max-model-len", str(length),
                           "--ui-port", "0", "--served-model-name", "bench"],
-            "llama-server": peer, "llama-server --no-repack": [*peer, "--no-repack"]}
+            "llama-server": [llama_cpp.tool("llama-server"), *peer],
+            "llama-server --no-repack": [llama_cpp.tool("llama-server", repack=False), *peer, "--no-repack"]}
 
 
 async def run(options) -> tuple[dict, dict[str, float]]:

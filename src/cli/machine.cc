@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::array<std::string_view, 14> kFeatures = {
     "avx2",     "fma",         "f16c",     "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
-    "avx_vnni", "avx512_bf16", "amx_int8", "asimd",   "asimddp",  "i8mm",     "sve"};
+    "avx_vnni", "avx512_bf16", "amx_bf16", "asimd",   "asimddp",  "i8mm",     "sve"};
 
 // "key : value" of the first processor.
 void read_processor(Machine& machine) {

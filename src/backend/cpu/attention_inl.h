@@ -4,7 +4,7 @@
 // Keys lie transposed, so the 16 positions of a block are lanes: a score is a chain of FMAs over the head's dimensions,
 // in order, and no sum crosses lanes. Up to V::kQueries queries that share a KV head (a group of grouped-query
 // attention, or several rows) read a block together: on AVX2 6 × 2 vectors of sums, 2 of keys and 1 of a query fill the
-// 16 registers.
+// 16 registers, on AVX-512 12 × 2 of values leave room in 32.
 
 constexpr int kBlock = 16;  // positions
 constexpr int kScoreVectors = kBlock / V::kLanes;

@@ -7,10 +7,10 @@
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
 
-#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "backend/cpu/kernels.h"
@@ -69,45 +69,54 @@ static __m512i shift_right_signed(__m512i x, int bits) {
 
 namespace carronade::cpu {
 namespace {
-// Tiles as Intel's Software Developer's Manual describes their instructions.
+// Tiles as Intel's Software Developer's Manual describes their instructions; what would be an invalid one ends the
+// test.
 struct Tile {
   int rows = 0, row_bytes = 0;
   uint8_t bytes[16][64] = {};
 };
 thread_local Tile tiles[8];
 
-void tile_configure(const void* shapes) {
+void require(bool is_valid) {
+  if (!is_valid) std::abort();
+}
+Tile& configured(int tile) {
+  require(tiles[tile].rows > 0 && tiles[tile].row_bytes > 0);
+  return tiles[tile];
+}
+
+void load_shapes(const void* shapes) {
   const auto* bytes = static_cast<const uint8_t*>(shapes);
+  require(bytes[0] == 1);
   for (int t = 0; t < 8; ++t) {
     uint16_t row_bytes;
     std::memcpy(&row_bytes, bytes + 16 + 2 * t, sizeof row_bytes);
     tiles[t] = {bytes[48 + t], row_bytes, {}};
-    assert(bytes[0] == 1 && tiles[t].rows <= 16 && row_bytes <= 64);
+    require(tiles[t].rows <= 16 && row_bytes <= 64);
   }
 }
 template <int kTile>
-void tile_load(const void* p, int64_t stride) {
-  assert(tiles[kTile].rows > 0);
-  for (int r = 0; r < tiles[kTile].rows; ++r)
-    std::memcpy(tiles[kTile].bytes[r], static_cast<const uint8_t*>(p) + r * stride,
-                static_cast<size_t>(tiles[kTile].row_bytes));
+void load_tile(const void* p, int64_t stride) {
+  Tile& tile = configured(kTile);
+  for (int r = 0; r < tile.rows; ++r)
+    std::memcpy(tile.bytes[r], static_cast<const uint8_t*>(p) + r * stride, static_cast<size_t>(tile.row_bytes));
 }
 template <int kTile>
-void tile_store(void* p, int64_t stride) {
-  for (int r = 0; r < tiles[kTile].rows; ++r)
-    std::memcpy(static_cast<uint8_t*>(p) + r * stride, tiles[kTile].bytes[r],
-                static_cast<size_t>(tiles[kTile].row_bytes));
+void store_tile(void* p, int64_t stride) {
+  const Tile& tile = configured(kTile);
+  for (int r = 0; r < tile.rows; ++r)
+    std::memcpy(static_cast<uint8_t*>(p) + r * stride, tile.bytes[r], static_cast<size_t>(tile.row_bytes));
 }
 template <int kTile>
-void tile_zero() {
-  std::memset(tiles[kTile].bytes, 0, sizeof tiles[kTile].bytes);
+void clear_tile() {
+  std::memset(configured(kTile).bytes, 0, sizeof tiles[kTile].bytes);
 }
 // Lane n of row m += Σ of even and of odd k apart, then both added; denormals are zeros.
 template <int kResult, int kRows, int kWeights>
-void tile_multiply_bfloats() {
-  const Tile &rows = tiles[kRows], &weights = tiles[kWeights];
-  Tile& result = tiles[kResult];
-  assert(rows.row_bytes == 4 * weights.rows && rows.rows == result.rows);
+void multiply_tiles() {
+  const Tile &rows = configured(kRows), &weights = configured(kWeights);
+  Tile& result = configured(kResult);
+  require(rows.row_bytes == 4 * weights.rows && rows.rows == result.rows && weights.row_bytes == result.row_bytes);
   const auto flushed = [](float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; };
   const auto number = [&](const uint8_t* p) {
     const uint32_t bits = static_cast<uint32_t>(p[0]) << 16 | static_cast<uint32_t>(p[1]) << 24;

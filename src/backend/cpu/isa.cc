@@ -27,13 +27,13 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-// The system gives a process tiles only when it asks for them, and then to all threads that it makes
-// (arch_prctl(2): ARCH_REQ_XCOMP_PERM of XTILEDATA).
-bool has_amx() {
+// The system gives a process tiles only when it asks for them (ARCH_REQ_XCOMP_PERM of XTILEDATA, Linux's
+// Documentation/arch/x86/xstate.rst).
+bool request_amx() {
   constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  constexpr unsigned kTiles = 1u << 24, kBytes = 1u << 25, kBFloats = 1u << 22, kAll = kTiles | kBytes | kBFloats;
+  constexpr unsigned kTiles = 1u << 24, kBFloats = 1u << 22, kBoth = kTiles | kBFloats;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kAll) == kAll &&
+  return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & kBoth) == kBoth &&
          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #elif defined(__aarch64__)
@@ -54,7 +54,7 @@ std::vector<std::string> names(bool only_available) {
 const std::vector<Isa>& known_isas() {
   static const std::vector<Isa> isas = {
 #if defined(__x86_64__)
-    {"amx", has_amx(), amx_kernels},
+    {"amx", request_amx(), amx_kernels},
     {"avx512_bf16", has_avx512_bf16(), avx512_bf16_kernels},
     {"avx512", has_avx512(), avx512_kernels},
     {"avx2", has_avx2(), avx2_kernels},

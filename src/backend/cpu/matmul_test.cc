@@ -292,14 +292,40 @@ TEST(BFloatMatmul, MatchesExactSumsOfRoundedActivationsWhateverTheNumberOfColumn
   if (tables == 0) GTEST_SKIP() << "neither this processor nor an emulation has AVX-512 BF16";
 }
 
-// What the emulation takes tiles to do is what they do, denormals and the order of sums included.
+// A panel's end is the next one's beginning, which no kernel takes for its own.
+TEST(BFloatMatmul, NothingBeyondThePanelIsRead) {
+  for (const Kernels* kernels : runnable_bfloat_kernels()) {
+    if (!kernels->matmul_bfloat) continue;
+    for (const int64_t columns : {1, 31, 33, 897}) {
+      SCOPED_TRACE(testing::Message() << kernels->name << ", " << columns << " columns");
+      std::vector<std::byte> source = random_blocks(DType::kBF16, 32, columns, 28);
+      std::fill(source.begin() + static_cast<std::ptrdiff_t>(row_bytes(DType::kBF16, columns)) * 16, source.end(),
+                std::byte{0xff});  // NaN
+      const Packed packed(DType::kBF16, source.data(), 32, columns);
+      const int64_t stride = (columns + 31) / 32 * 16;
+      const std::vector<float> x = random_floats(static_cast<size_t>(3 * columns), 29);
+      std::vector<uint32_t> pairs(static_cast<size_t>(3 * stride));
+      for (int c = 0; c < 3; ++c) kernels->to_bfloat(x.data() + c * columns, columns, pairs.data() + c * stride);
+      Tile tile;
+      kernels->matmul_bfloat(packed.panel(0), pairs.data(), stride, columns, 3, tile.y[0]);
+      for (int c = 0; c < 3; ++c) {
+        for (int r = 0; r < 16; ++r) ASSERT_TRUE(std::isfinite(tile.y[c][r]));
+      }
+    }
+  }
+}
+
+// What the emulation takes tiles to do is what they do: the order of sums, denormals, infinity.
 TEST(BFloatMatmul, TilesDoWhatTheirEmulationSays) {
   const auto amx = std::find_if(known_isas().begin(), known_isas().end(),
                                 [](const Isa& isa) { return std::string_view(isa.name) == "amx" && isa.available; });
   const Kernels* emulated = amx_emulated_kernels();
   if (amx == known_isas().end() || !emulated) GTEST_SKIP() << "no AMX here, or no emulation";
   for (const int64_t columns : {33, 256, 897}) {
-    const std::vector<std::byte> source = random_blocks(DType::kBF16, 16, columns, 26);
+    std::vector<std::byte> source = random_blocks(DType::kBF16, 16, columns, 26);
+    const uint16_t special[] = {0x0001, 0x807f, 0x0080, 0x7f80};  // denormals, the smallest normal, infinity
+    for (size_t i = 0; i < std::size(special); ++i)               // one a row, so that infinity spoils but its own
+      std::memcpy(source.data() + row_bytes(DType::kBF16, columns) * (3 * i) + 2 * i, &special[i], 2);
     const Packed packed(DType::kBF16, source.data(), 16, columns);
     const int64_t pair_stride = (columns + 31) / 32 * 16;
     for (const float deviation : {1.0f, 1e30f, 1e-37f}) {
@@ -307,7 +333,7 @@ TEST(BFloatMatmul, TilesDoWhatTheirEmulationSays) {
       std::vector<uint32_t> pairs(static_cast<size_t>(kTileColumns * pair_stride));
       for (int c = 0; c < kTileColumns; ++c)
         emulated->to_bfloat(x.data() + c * columns, columns, pairs.data() + c * pair_stride);
-      for (const int n : {1, 17, kTileColumns}) {
+      for (const int n : {1, 17, 40, kTileColumns}) {
         Tile native, expected;
         amx->kernels().matmul_bfloat(packed.panel(0), pairs.data(), pair_stride, columns, n, native.y[0]);
         emulated->matmul_bfloat(packed.panel(0), pairs.data(), pair_stride, columns, n, expected.y[0]);

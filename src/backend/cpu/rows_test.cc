@@ -391,10 +391,12 @@ TEST_P(RowsTest, AttentionMatchesPlainSoftmax) {
     check_attention(kernels(), format, {128, 1, 1, 256, 0.0f});
     check_attention(kernels(), format, {32, 13, 16, 512, 0.0f});
     check_attention(kernels(), format, {96, 7, 2, 16, 5.0f});
+    for (const int queries : {8, 9, 10, 11, 12, 25}) check_attention(kernels(), format, {64, queries, 2, 48, 0.0f});
     if (format == KvFormat::kQ8_0) continue;
     check_attention(kernels(), format, {2, 3, 2, 0, 0.0f});
     check_attention(kernels(), format, {80, 4, 2, 0, 0.0f});
     check_attention(kernels(), format, {45, 5, 2, 32, 0.0f});
+    check_attention(kernels(), format, {45, 12, 2, 32, 0.0f});
   }
 }
 

@@ -9,7 +9,7 @@ struct V {
   static constexpr int kTile = 64;            // Kernels::tile_columns
   static constexpr int kColumns = 8;          // of a pass over what another has unpacked: none here (direct_rows)
   static constexpr int kDirectColumns = 8;    // two steps' sums and the chunk's of each, and weights: of 32 registers
-  static constexpr int kQueries = 12;         // that read keys and values together: 24 sums of values, 2 of them
+  static constexpr int kQueries = 12;         // that read keys and values together
   static constexpr bool kScalesDots = false;  // vpmulld takes longer than a conversion and a multiplication
 
   // However many rows, weights are unpacked in registers, by every pass again: that runs beside the multiplications,
