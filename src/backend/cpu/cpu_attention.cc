@@ -170,83 +170,100 @@ const CpuBackend::RopeTable& CpuBackend::rope_table(const Rope& rope) {
 }
 
 // One position of one KV head into slot `slot` of its block.
-void CpuBackend::store_kv(const float* k, const float* v, std::byte* keys, std::byte* values, int slot) {
+void CpuBackend::store_key(const float* k, std::byte* keys, int slot) {
   const int n = kv_layout_.head_dim;
   if (kv_format_ == KvFormat::kF32) {
     for (int d = 0; d < n; ++d) std::memcpy(keys + 4 * (kBlockPositions * d + slot), k + d, 4);
-    std::memcpy(values + 4 * static_cast<ptrdiff_t>(slot * n), v, 4 * static_cast<size_t>(n));
-    return;
-  }
-  if (kv_format_ == KvFormat::kF16) {
+  } else if (kv_format_ == KvFormat::kF16) {
     uint16_t half[32];
     for (int d = 0; d < n; d += 32) {
       const int count = std::min(32, n - d);
       kernels_.to_half(k + d, count, half);
       for (int i = 0; i < count; ++i) std::memcpy(keys + 2 * (kBlockPositions * (d + i) + slot), half + i, 2);
     }
-    kernels_.to_half(v, n, reinterpret_cast<uint16_t*>(values) + static_cast<ptrdiff_t>(slot * n));
-    return;
-  }
-  auto* key_scales = reinterpret_cast<uint16_t*>(keys + kBlockPositions * n);
-  auto* value_scales = reinterpret_cast<uint16_t*>(values + kBlockPositions * n);
-  for (int d = 0; d < n; d += 32) {
-    quantize_group(k + d, reinterpret_cast<int8_t*>(keys) + kBlockPositions * d + slot, kBlockPositions,
-                   key_scales + kBlockPositions * (d / 32) + slot);
-    quantize_group(v + d, reinterpret_cast<int8_t*>(values) + slot * n + d, 1,
-                   value_scales + kBlockPositions * (d / 32) + slot);
+  } else {
+    auto* scales = reinterpret_cast<uint16_t*>(keys + kBlockPositions * n);
+    for (int d = 0; d < n; d += 32) {
+      quantize_group(k + d, reinterpret_cast<int8_t*>(keys) + kBlockPositions * d + slot, kBlockPositions,
+                     scales + kBlockPositions * (d / 32) + slot);
+    }
   }
 }
 
+void CpuBackend::store_value(const float* v, std::byte* values, int slot) {
+  const int n = kv_layout_.head_dim;
+  const auto at = static_cast<ptrdiff_t>(slot) * n;
+  if (kv_format_ == KvFormat::kF32) {
+    std::memcpy(values + 4 * at, v, 4 * static_cast<size_t>(n));
+  } else if (kv_format_ == KvFormat::kF16) {
+    kernels_.to_half(v, n, reinterpret_cast<uint16_t*>(values) + at);
+  } else {
+    auto* scales = reinterpret_cast<uint16_t*>(values + kBlockPositions * n);
+    for (int d = 0; d < n; d += 32) {
+      quantize_group(v + d, reinterpret_cast<int8_t*>(values) + at + d, 1, scales + kBlockPositions * (d / 32) + slot);
+    }
+  }
+}
+
+// Whoever writes the last panel of a head for a tile of rows finishes the head there, while it is in the first cache.
 void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
                                 const Rope& rope, int layer, Activation& q) {
   assert(shape.kv_heads == kv_layout_.kv_heads && shape.head_dim == kv_layout_.head_dim && layer < kv_layout_.layers);
   CpuActivation& query = cast(q);
   query.prepare(max_rows_, {.floats = true});
-  const int dim = shape.head_dim, heads = shape.heads + 2 * shape.kv_heads;
-  const int64_t stride = whole_groups(static_cast<int64_t>(heads) * dim);
-  float* projected = projected_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(stride));
-  project_qkv(cast(in), weights, projected, stride);
-
-  const RopeTable* table = rope.dimensions > 0 ? &rope_table(rope) : nullptr;
-  const float* norms[2] = {weights.q_norm ? cast(*weights.q_norm).vector() : nullptr,
-                           weights.k_norm ? cast(*weights.k_norm).vector() : nullptr};
+  const int dim = shape.head_dim;
+  const int64_t kv_stride = whole_groups(int64_t{2} * shape.kv_heads * dim);
+  float* keys = keys_values_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(kv_stride));
   // A norm behind the bias makes it another thing at each position.
   const float* key_bias = weights.k_bias && !weights.k_norm ? cast(*weights.k_bias).vector() : nullptr;
   keys_are_shifted_ = keys_are_shifted_ || (key_bias && kv_format_ == KvFormat::kQ8_0);
-  const auto finish_row = [&](const SequenceRows& sequence, int64_t r) {
-    float* row = projected + r * stride;
-    const int64_t pair = r * (rope.dimensions / 2);
-    for (int head = 0; head < shape.heads + shape.kv_heads; ++head) {
-      float* x = row + static_cast<ptrdiff_t>(head) * dim;
-      const float* norm = norms[head < shape.heads ? 0 : 1];
-      if (norm) kernels_.rms_norm_row(x, norm, weights.norm_epsilon, dim, x);
-      if (table) rotate(x, rope, table->cos.data() + pair, table->sin.data() + pair);
+  const NewHeads heads{.shape = shape,
+                       .rope = rope,
+                       .turns = rope.dimensions > 0 ? &rope_table(rope) : nullptr,
+                       .q_norm = weights.q_norm ? cast(*weights.q_norm).vector() : nullptr,
+                       .k_norm = weights.k_norm ? cast(*weights.k_norm).vector() : nullptr,
+                       .norm_epsilon = weights.norm_epsilon,
+                       .key_bias = kv_format_ == KvFormat::kQ8_0 ? key_bias : nullptr,
+                       .layer = layer,
+                       .q = query.row(0),
+                       .q_stride = query.stride,
+                       .kv = keys,
+                       .kv_stride = kv_stride};
+  project_qkv(cast(in), weights, heads);
+}
+
+// Rows [first, first + rows) of one head, in place: of a query's, then of the keys' and the values'. Any worker, each
+// head and row once.
+void CpuBackend::finish_head(const NewHeads& new_heads, int head, int first, int rows) {
+  const AttentionShape& shape = new_heads.shape;
+  const Rope& rope = new_heads.rope;
+  const int dim = shape.head_dim, key = head - shape.heads, value = key - shape.kv_heads;
+  const bool is_query = key < 0, is_value = value >= 0, mixes = kv_format_ == KvFormat::kQ8_0;
+  const float* norm = is_query ? new_heads.q_norm : is_value ? nullptr : new_heads.k_norm;
+  auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), first,
+                                   [](int row, const SequenceRows& s) { return row < s.first_row; }) -
+                  1;
+  for (int r = first; r < first + rows; ++r) {
+    float* x = new_heads.row(head, r);
+    if (norm) kernels_.rms_norm_row(x, norm, new_heads.norm_epsilon, dim, x);
+    if (new_heads.turns && !is_value) {
+      const ptrdiff_t pair = static_cast<ptrdiff_t>(r) * (rope.dimensions / 2);
+      rotate(x, rope, new_heads.turns->cos.data() + pair, new_heads.turns->sin.data() + pair);
     }
-    if (kv_format_ == KvFormat::kQ8_0) {
-      for (int head = 0; key_bias && head < shape.kv_heads; ++head) {
-        take_off_bias(row + static_cast<ptrdiff_t>(shape.heads + head) * dim,
-                      key_bias + static_cast<ptrdiff_t>(head) * dim, rope, table ? table->first_still : 0, dim);
-      }
-      mix(row, heads * dim, mixed_width(dim));
+    if (new_heads.key_bias && !is_query && !is_value) {
+      take_off_bias(x, new_heads.key_bias + static_cast<ptrdiff_t>(key) * dim, rope,
+                    new_heads.turns ? new_heads.turns->first_still : 0, dim);
     }
-    std::copy_n(row, static_cast<size_t>(shape.heads) * static_cast<size_t>(dim), query.row(r));
+    if (mixes) mix(x, dim, mixed_width(dim));
+    if (is_query) continue;
+    while (r >= sequence->first_row + sequence->rows) ++sequence;
     const int position = batch_->positions[static_cast<size_t>(r)], slot = position % kBlockPositions;
-    const BlockId block = sequence.block_table[static_cast<size_t>(position / kBlockPositions)];
-    const float* k = row + static_cast<ptrdiff_t>(shape.heads) * dim;
-    const float* v = k + static_cast<ptrdiff_t>(shape.kv_heads) * dim;
-    for (int head = 0; head < shape.kv_heads; ++head, k += dim, v += dim) {
-      store_kv(k, v, kv_piece(block, layer, head, 0), kv_piece(block, layer, head, 1), slot);
-    }
-  };
-  team_.run(rows(), 1, [&](int64_t begin, int64_t end, int) {
-    auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), begin,
-                                     [](int64_t row, const SequenceRows& s) { return row < s.first_row; }) -
-                    1;
-    for (int64_t r = begin; r < end; ++r) {
-      while (r >= sequence->first_row + sequence->rows) ++sequence;
-      finish_row(*sequence, r);
-    }
-  });
+    const BlockId block = sequence->block_table[static_cast<size_t>(position / kBlockPositions)];
+    if (is_value)
+      store_value(x, kv_piece(block, new_heads.layer, value, 1), slot);
+    else
+      store_key(x, kv_piece(block, new_heads.layer, key, 0), slot);
+  }
 }
 
 // ---- Attention

@@ -64,7 +64,7 @@ CpuBackend::CpuBackend(const BackendOptions& options, const Kernels& kernels)
       float_weights_(options.float_weights),
       team_(options.threads > 0 ? options.threads : usable_cpus()),
       panels_(memory_in_use_),
-      projected_(memory_in_use_),
+      keys_values_(memory_in_use_),
       gates_(memory_in_use_),
       ups_(memory_in_use_),
       made_(memory_in_use_),

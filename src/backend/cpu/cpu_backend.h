@@ -77,6 +77,27 @@ class CpuBackend final : public Backend {
     WeightHandle a, b;  // packed as float
     float scale;
   };
+  // A layer's new queries, keys and values, and what becomes of them once they are projected.
+  struct NewHeads {
+    const AttentionShape& shape;
+    const Rope& rope;
+    const RopeTable* turns;        // nullptr: nothing turns
+    const float *q_norm, *k_norm;  // [head_dim], nullptr: none
+    float norm_epsilon;
+    const float* key_bias;  // [kv_heads * head_dim], to be taken off again; nullptr: none
+    int layer;
+    float* q;  // [rows, heads * head_dim]
+    int64_t q_stride;
+    float* kv;  // [rows, 2 kv_heads * head_dim]: keys, then values
+    int64_t kv_stride;
+
+    // Of all heads one after another: the queries', the keys', the values'.
+    int64_t stride(int head) const { return head < shape.heads ? q_stride : kv_stride; }
+    float* row(int head, int r) const {
+      const int64_t at = int64_t{head < shape.heads ? head : head - shape.heads} * shape.head_dim;
+      return (head < shape.heads ? q : kv) + r * stride(head) + at;
+    }
+  };
   // Rows × one KV head: what one worker attends to at a time.
   struct AttentionTask {
     const SequenceRows* sequence;
@@ -106,7 +127,8 @@ class CpuBackend final : public Backend {
   void multiply(std::span<const CpuWeight* const> weights, const CpuActivation& in, int rows, Finish&& finish);
   void multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias, bool accumulate,
                      float* out, int64_t stride);
-  void project_qkv(const CpuActivation& in, const QkvWeights& weights, float* out, int64_t stride);
+  std::atomic<int>* counters(int64_t count);
+  void project_qkv(const CpuActivation& in, const QkvWeights& weights, const NewHeads& heads);
   bool batch_adapts(const Weight& weight) const;
   void add_adapters(const Weight& weight, const CpuActivation& in, float* out, int64_t stride);
   void add_adapter(const Adapter& adapter, const CpuActivation& in, int first, int count, int out_first, float* out,
@@ -117,7 +139,9 @@ class CpuBackend final : public Backend {
 
   // cpu_attention.cc
   const RopeTable& rope_table(const Rope& rope);
-  void store_kv(const float* k, const float* v, std::byte* keys, std::byte* values, int slot);
+  void finish_head(const NewHeads& new_heads, int head, int first, int rows);
+  void store_key(const float* k, std::byte* keys, int slot);
+  void store_value(const float* v, std::byte* values, int slot);
   std::byte* kv_piece(BlockId block, int layer, int head, int which) const;
   void plan_attention(const AttentionShape& shape, const AttentionOptions& options);
   void attend(const AttentionTask& task, const CpuActivation& q, const AttentionShape& shape,
@@ -152,7 +176,7 @@ class CpuBackend final : public Backend {
 
   // Scratch of a step.
   Buffer<float> panels_;       // [threads][widest K][16]: an integer panel as floats (float activations)
-  Buffer<float> projected_;    // [rows, (heads + 2 kv_heads) * head_dim]
+  Buffer<float> keys_values_;  // [rows, 2 kv_heads * head_dim]
   Buffer<float> gates_, ups_;  // [rows, ffn], with adapters or without a gate only
   Buffer<float> made_;         // [tiles * chunks, or threads][tile][kMadeStride]: of a gated MLP, not yet rounded
   Buffer<float> low_rank_;     // [rows, rank]
@@ -161,7 +185,7 @@ class CpuBackend final : public Backend {
   Buffer<float> partials_;
   Buffer<float> attended_;                     // [threads][…]: partial and total of one task
   std::unique_ptr<CpuActivation> normalized_;  // rows that want logits
-  std::vector<std::atomic<int>> groups_made_;  // of each chunk of made_
+  std::vector<std::atomic<int>> counters_;     // of parts of something that the last one's worker goes on with
   int64_t logits_stride_ = 0;
   int pooled_columns_ = 0;
   std::vector<RopeTable> ropes_;

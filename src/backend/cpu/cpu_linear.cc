@@ -98,6 +98,14 @@ void CpuBackend::multiply(std::span<const CpuWeight* const> weights, const CpuAc
   });
 }
 
+// `count` counters at 0, until the next call.
+std::atomic<int>* CpuBackend::counters(int64_t count) {
+  if (static_cast<int64_t>(counters_.size()) < count)
+    counters_ = std::vector<std::atomic<int>>(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) counters_[static_cast<size_t>(i)].store(0, std::memory_order_relaxed);
+  return counters_.data();
+}
+
 void CpuBackend::multiply_into(const CpuWeight& weight, const CpuActivation& in, int rows, const float* bias,
                                bool accumulate, float* out, int64_t stride) {
   const std::array<const CpuWeight*, 1> weights{&weight};
@@ -139,11 +147,7 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
   const int64_t at_once = apart ? 1 : kChunkSteps, items = apart ? groups : chunks;
   const size_t chunk_floats = static_cast<size_t>(most) * kMadeStride;
   float* made = made_.ensure(chunk_floats * static_cast<size_t>(apart ? tiles * chunks : team_.threads()));
-  if (apart) {
-    if (static_cast<int64_t>(groups_made_.size()) < tiles * chunks)
-      groups_made_ = std::vector<std::atomic<int>>(static_cast<size_t>(tiles * chunks));
-    for (std::atomic<int>& count : groups_made_) count.store(0, std::memory_order_relaxed);
-  }
+  std::atomic<int>* groups_made = apart ? counters(tiles * chunks) : nullptr;
 
   team_.run(tiles * items, 1, [&](int64_t begin, int64_t end, int worker) {
     alignas(64) float gates[kTileColumns * kPanelRows], ups[kTileColumns * kPanelRows];
@@ -164,8 +168,7 @@ void CpuBackend::gated_mlp(const Activation& in, const Weight& gate, const Weigh
       }
       const int64_t chunk_groups = std::min<int64_t>(kChunkSteps, groups - chunk_group);
       if (apart) {  // whoever makes a chunk's last group sees what the others have made
-        std::atomic<int>& count = groups_made_[static_cast<size_t>(chunk)];
-        if (count.fetch_add(1, std::memory_order_acq_rel) + 1 < chunk_groups) continue;
+        if (groups_made[chunk].fetch_add(1, std::memory_order_acq_rel) + 1 < chunk_groups) continue;
       }
       const int64_t width = std::min(chunk_groups * kStepColumns, g.rows() - chunk_group * kStepColumns);
       for (int c = 0; c < columns; ++c)
@@ -284,17 +287,38 @@ void CpuBackend::add_logit_adapters(const Weight& head) {
   }
 }
 
-// ---- Queries, keys and values (rotation and storing are in cpu_attention.cc)
+// ---- Queries, keys and values (what becomes of a head then is in cpu_attention.cc)
 
-void CpuBackend::project_qkv(const CpuActivation& in, const QkvWeights& weights, float* out, int64_t stride) {
+void CpuBackend::project_qkv(const CpuActivation& in, const QkvWeights& weights, const NewHeads& heads) {
   const std::array<const CpuWeight*, 3> matrices{&cast(*weights.q), &cast(*weights.k), &cast(*weights.v)};
   const std::array<const Weight*, 3> biases{weights.q_bias, weights.k_bias, weights.v_bias};
-  const std::array<int64_t, 3> starts{0, weights.q->rows(), weights.q->rows() + weights.k->rows()};
+  const int q_heads = heads.shape.heads, kv_heads = heads.shape.kv_heads, dim = heads.shape.head_dim;
+  const std::array<int, 3> first_heads{0, q_heads, q_heads + kv_heads};
+  const int all = q_heads + 2 * kv_heads, most = kernels_.tile_columns;
+  const int64_t tiles = (rows() + most - 1) / most;
+  // A panel then is part of one head, and nothing comes between the product and what is made of it.
+  const bool fused = dim % kPanelRows == 0 && std::none_of(matrices.begin(), matrices.end(),
+                                                           [&](const CpuWeight* w) { return batch_adapts(*w); });
+  const int head_panels = dim / kPanelRows;
+  std::atomic<int>* written = fused ? counters(tiles * all) : nullptr;
   multiply(matrices, in, rows(), [&](size_t w, const PanelOutput& part) {
-    write_panel(part, matrices[w]->rows(), biases[w] ? cast(*biases[w]).vector() : nullptr, false, out + starts[w],
-                stride);
+    write_panel(part, matrices[w]->rows(), biases[w] ? cast(*biases[w]).vector() : nullptr, false,
+                heads.row(first_heads[w], 0), heads.stride(first_heads[w]));
+    if (!fused) return;
+    const int head = first_heads[w] + static_cast<int>(part.panel) / head_panels;
+    // Whoever counts the last panel sees what the others have written.
+    if (written[part.first / most * all + head].fetch_add(1, std::memory_order_acq_rel) + 1 == head_panels)
+      finish_head(heads, head, part.first, part.columns);
   });
-  for (size_t w = 0; w < 3; ++w) add_adapters(*matrices[w], in, out + starts[w], stride);
+  if (fused) return;
+  for (size_t w = 0; w < 3; ++w)
+    add_adapters(*matrices[w], in, heads.row(first_heads[w], 0), heads.stride(first_heads[w]));
+  team_.run(tiles * all, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t item = begin; item < end; ++item) {
+      const int first = static_cast<int>(item / all) * most;
+      finish_head(heads, static_cast<int>(item % all), first, std::min(most, rows() - first));
+    }
+  });
 }
 
 }  // namespace carronade::cpu
