@@ -2,7 +2,7 @@
 """Carronade beside llama.cpp: same machine, file, threads and prompt lengths, interleaved in one run; writes docs/benchmarks.md's table and
 the plot over batch sizes.
 
-usage: compare.py [--quick] [--rounds N] [--models a,b] [--batches 1,4,8] [--long TOKENS] [--threads N] [--resume] [--dry-run]
+usage: compare.py [--quick] [--rounds N] [--models a,b] [--batches 1,4,8] [--long TOKENS] [--threads N] [--resume] [--dry-run] [--plot FILE]
 
 Each round runs ours, llama.cpp as it comes (re-packed weights) and llama.cpp with re-packing off, another one first each time; the better of
 llama.cpp's two medians is the one we are held against. Both read a prompt of the same length before the answers to one that are measured.
@@ -265,11 +265,14 @@ def put_aside() -> None:
         print(f"earlier figures are in {old.relative_to(ROOT)} now; with --resume they would have stayed", file=sys.stderr)
 
 
-def write(text: str, figures: list[Figure]) -> None:
-    """The table into its document, and the plot of its first model."""
-    picture = batch_plot(*next(iter(rows_of(figures).items())))
-    if picture:
-        PLOT.write_text(picture)
+def write_plot(figures: list[Figure], path: pathlib.Path) -> None:
+    """Of the first model."""
+    if picture := batch_plot(*next(iter(rows_of(figures).items()))):
+        path.write_text(picture)
+
+
+def write(text: str) -> None:
+    """The table into its document."""
     head, rest = DOCUMENT.read_text().split(BEGIN)
     rest = rest.split(END)[1].removeprefix(PICTURE)
     DOCUMENT.write_text(head + text + (PICTURE if PLOT.exists() else "") + rest)
@@ -285,6 +288,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--resume", action="store_true", help=f"keep what earlier runs left in {RESULTS.relative_to(ROOT)}, and show it too")
     parser.add_argument("--dry-run", action="store_true", help="print the table, leave the documents")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="the plot goes there, with --dry-run too")
     if parser.parse_args().quick:
         parser.set_defaults(rounds=1, batches="1,4,8", long=0)
     options = parser.parse_args()
@@ -310,8 +314,10 @@ def main() -> None:
     command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] and not options.resume else "")
     text = table(shown, isa, options.threads, command + ("`, rounds of several runs with `--resume" if options.resume else ""))
     print(text)
+    if options.plot or not options.dry_run:
+        write_plot(shown, options.plot or PLOT)
     if not options.dry_run:
-        write(text, shown)
+        write(text)
 
 
 if __name__ == "__main__":
