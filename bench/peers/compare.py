@@ -236,7 +236,7 @@ def other_peers(model: str, threads: int) -> dict[str, list[tuple[int, float]]]:
     path = str(model_path(model).resolve())
     for line in PEERS.read_text().splitlines() if PEERS.exists() else ():
         each = json.loads(line)
-        if each["file"] == path and each["threads"] == threads:
+        if each["file"] == path and each["threads"] == threads and each.get("processor") == processor():
             speeds.setdefault(each["peer"], {})[each["batch"]] = each["speed"]
     return {peer: sorted(of.items()) for peer, of in speeds.items() if len(of) > 1}
 
@@ -265,17 +265,15 @@ def put_aside() -> None:
         print(f"earlier figures are in {old.relative_to(ROOT)} now; with --resume they would have stayed", file=sys.stderr)
 
 
-def write_plot(figures: list[Figure], path: pathlib.Path) -> None:
-    """Of the first model."""
-    if picture := batch_plot(*next(iter(rows_of(figures).items()))):
-        path.write_text(picture)
-
-
-def write(text: str) -> None:
-    """The table into its document."""
+def write(text: str, picture: str | None) -> None:
+    """The table and the picture into their document."""
+    if picture:
+        PLOT.write_text(picture)
+    else:
+        PLOT.unlink(missing_ok=True)
     head, rest = DOCUMENT.read_text().split(BEGIN)
     rest = rest.split(END)[1].removeprefix(PICTURE)
-    DOCUMENT.write_text(head + text + (PICTURE if PLOT.exists() else "") + rest)
+    DOCUMENT.write_text(head + text + (PICTURE if picture else "") + rest)
 
 
 def main() -> None:
@@ -288,7 +286,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--resume", action="store_true", help=f"keep what earlier runs left in {RESULTS.relative_to(ROOT)}, and show it too")
     parser.add_argument("--dry-run", action="store_true", help="print the table, leave the documents")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="the plot goes there, with --dry-run too")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="the plot goes there as well, with --dry-run too")
     if parser.parse_args().quick:
         parser.set_defaults(rounds=1, batches="1,4,8", long=0)
     options = parser.parse_args()
@@ -314,10 +312,11 @@ def main() -> None:
     command = "make bench" + (f' ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] and not options.resume else "")
     text = table(shown, isa, options.threads, command + ("`, rounds of several runs with `--resume" if options.resume else ""))
     print(text)
-    if options.plot or not options.dry_run:
-        write_plot(shown, options.plot or PLOT)
+    picture = batch_plot(*next(iter(rows_of(shown).items())))
+    if options.plot and picture:
+        options.plot.write_text(picture)
     if not options.dry_run:
-        write(text)
+        write(text, picture)
 
 
 if __name__ == "__main__":

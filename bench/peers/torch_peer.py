@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import time
 
+import compare
 import torch
 import transformers
 
@@ -51,7 +52,8 @@ def ours(path: pathlib.Path, prompt: int, generate: int, batch: int, threads: in
 def note(peer: str, model: pathlib.Path, threads: int, batch: int, speeds: list[float]) -> None:
     """A median for compare.py's plot."""
     PEERS.parent.mkdir(parents=True, exist_ok=True)
-    line = {"peer": peer, "file": str(model.resolve()), "threads": threads, "batch": batch, "speed": statistics.median(speeds)}
+    line = {"peer": peer, "file": str(model.resolve()), "threads": threads, "batch": batch, "speed": statistics.median(speeds),
+            "processor": compare.processor()}
     with PEERS.open("a") as file:
         file.write(json.dumps(line) + "\n")
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -54,6 +55,18 @@ std::string read_huge_pages() {
   return begin < end && end != std::string::npos ? line.substr(begin + 1, end - begin - 1) : "";
 }
 
+// With kAsk each line is asked for 2 KB ahead: what the processor's own prefetcher leaves of the bandwidth.
+template <bool kAsk>
+uint64_t sum(const uint64_t* begin, size_t count) {
+  constexpr size_t kLine = 64 / sizeof(uint64_t);
+  uint64_t sums[kLine] = {};
+  for (size_t i = 0; i + kLine <= count; i += kLine) {
+    if (kAsk) __builtin_prefetch(begin + i + 32 * kLine, 0, 2);
+    for (size_t j = 0; j < kLine; ++j) sums[j] += begin[i + j];
+  }
+  return std::accumulate(sums, sums + kLine, uint64_t{0});
+}
+
 }  // namespace
 
 Machine read_machine() {
@@ -87,19 +100,21 @@ double measure_bandwidth(int threads, uint64_t memory_available) {
   on_all([&](uint64_t* begin) { std::fill(begin, begin + part, uint64_t{1}); });
   using Clock = std::chrono::steady_clock;
   const Clock::time_point end = Clock::now() + std::chrono::milliseconds(500);
-  std::vector<double> rates;
+  std::vector<double> rates[2];  // plain, and with lines asked for ahead
+  int passes = 0;
   do {
     const Clock::time_point start = Clock::now();
-    on_all([&](const uint64_t* begin) {
-      uint64_t sum = 0;
-      for (size_t i = 0; i < part; ++i) sum += begin[i];
-      total += sum;
-    });
+    const bool asks = passes++ % 2 != 0;
+    on_all([&](const uint64_t* begin) { total += asks ? sum<true>(begin, part) : sum<false>(begin, part); });
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    rates.push_back(static_cast<double>(bytes) / seconds);
-  } while (Clock::now() < end);
-  std::nth_element(rates.begin(), rates.begin() + static_cast<ptrdiff_t>(rates.size() / 2), rates.end());
-  return total > 0 ? rates[rates.size() / 2] : 0;
+    rates[asks].push_back(static_cast<double>(bytes) / seconds);
+  } while (Clock::now() < end || passes < 2);
+  const auto median = [](std::vector<double>& values) {
+    const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+    std::nth_element(values.begin(), middle, values.end());
+    return *middle;
+  };
+  return total > 0 ? std::max(median(rates[false]), median(rates[true])) : 0;
 }
 
 bool port_is_free(uint16_t port) {

@@ -22,7 +22,8 @@ struct Machine {
 Machine read_machine();
 
 // Bytes a second that `threads` read from memory together, beyond every cache: the median of passes within about half
-// a second. 0: there is not memory enough to measure.
+// a second, plain ones or those that ask for lines ahead, whichever is better. 0: there is not memory enough to
+// measure.
 double measure_bandwidth(int threads, uint64_t memory_available);
 
 // Whether a server could listen there now; 127.0.0.1 only.

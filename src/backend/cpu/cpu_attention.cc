@@ -205,14 +205,14 @@ void CpuBackend::store_value(const float* v, std::byte* values, int slot) {
   }
 }
 
-// Whoever writes the last panel of a head for a tile of rows finishes the head there, while it is in the first cache.
+// Whoever writes the last panel of a head for a tile of rows finishes the head there.
 void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights, const AttentionShape& shape,
                                 const Rope& rope, int layer, Activation& q) {
   assert(shape.kv_heads == kv_layout_.kv_heads && shape.head_dim == kv_layout_.head_dim && layer < kv_layout_.layers);
   CpuActivation& query = cast(q);
   query.prepare(max_rows_, {.floats = true});
   const int dim = shape.head_dim;
-  const int64_t kv_stride = whole_groups(int64_t{2} * shape.kv_heads * dim);
+  const int64_t kv_stride = row_stride(int64_t{2} * shape.kv_heads * dim);
   float* keys = keys_values_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(kv_stride));
   // A norm behind the bias makes it another thing at each position.
   const float* key_bias = weights.k_bias && !weights.k_norm ? cast(*weights.k_bias).vector() : nullptr;
@@ -240,9 +240,7 @@ void CpuBackend::finish_head(const NewHeads& new_heads, int head, int first, int
   const int dim = shape.head_dim, key = head - shape.heads, value = key - shape.kv_heads;
   const bool is_query = key < 0, is_value = value >= 0, mixes = kv_format_ == KvFormat::kQ8_0;
   const float* norm = is_query ? new_heads.q_norm : is_value ? nullptr : new_heads.k_norm;
-  auto sequence = std::upper_bound(batch_->sequences.begin(), batch_->sequences.end(), first,
-                                   [](int row, const SequenceRows& s) { return row < s.first_row; }) -
-                  1;
+  auto sequence = batch_->sequences.begin();
   for (int r = first; r < first + rows; ++r) {
     float* x = new_heads.row(head, r);
     if (norm) kernels_.rms_norm_row(x, norm, new_heads.norm_epsilon, dim, x);

@@ -2,6 +2,7 @@
 // them.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "backend/backend.h"
@@ -17,19 +18,27 @@ struct Result {
   std::vector<std::byte> cache;            // of all blocks
 };
 
-// One layer with norms and biases over 150 rows: two sequences, of 149 positions and of one, the first `before` rows of
-// the longer one in a step of their own.
-Result attend(Backend& backend, const AttentionShape& shape, DType kv, int before = 0) {
+// One layer over 150 rows: two sequences, of 149 positions and of one, the first `before` rows of the longer one in a
+// step of their own. Heads have norms, or else keys have large biases, another for each head, where nothing turns.
+Result attend(Backend& backend, const AttentionShape& shape, DType kv, int before = 0, bool norms = true) {
   const int q_rows = shape.heads * shape.head_dim, kv_rows = shape.kv_heads * shape.head_dim;
   uint32_t seed = 0;
-  const auto load = [&](int64_t rows, int64_t columns, WeightUse use, float deviation) {
-    const std::vector<float> values = random_floats(static_cast<size_t>(rows * columns), ++seed, deviation);
+  const auto hold = [&](int64_t rows, int64_t columns, WeightUse use, const std::vector<float>& values) {
     return backend.load_weight({"w", DType::kF32, rows, columns, std::as_bytes(std::span(values))}, use);
+  };
+  const auto load = [&](int64_t rows, int64_t columns, WeightUse use, float deviation) {
+    return hold(rows, columns, use, random_floats(static_cast<size_t>(rows * columns), ++seed, deviation));
   };
   const auto table = load(kRows, kHidden, WeightUse::kEmbedding, 1.0f);
   const auto q = load(q_rows, kHidden, WeightUse::kLinear, 0.2f), k = load(kv_rows, kHidden, WeightUse::kLinear, 0.2f),
              v = load(kv_rows, kHidden, WeightUse::kLinear, 0.2f);
-  const auto q_bias = load(1, q_rows, WeightUse::kVector, 0.5f), k_bias = load(1, kv_rows, WeightUse::kVector, 0.5f),
+  std::vector<float> key_biases = random_floats(static_cast<size_t>(kv_rows), 99, 0.5f);
+  for (size_t i = 0; i < key_biases.size(); ++i) {
+    const bool turns = static_cast<int>(i) % shape.head_dim < shape.head_dim / 2;
+    if (!norms && !turns) key_biases[i] *= 100.0f;
+  }
+  const auto q_bias = load(1, q_rows, WeightUse::kVector, 0.5f),
+             k_bias = hold(1, kv_rows, WeightUse::kVector, key_biases),
              v_bias = load(1, kv_rows, WeightUse::kVector, 0.5f);
   const auto q_norm = load(1, shape.head_dim, WeightUse::kVector, 1.0f),
              k_norm = load(1, shape.head_dim, WeightUse::kVector, 1.0f);
@@ -70,8 +79,8 @@ Result attend(Backend& backend, const AttentionShape& shape, DType kv, int befor
                             .q_bias = q_bias.get(),
                             .k_bias = k_bias.get(),
                             .v_bias = v_bias.get(),
-                            .q_norm = q_norm.get(),
-                            .k_norm = k_norm.get(),
+                            .q_norm = norms ? q_norm.get() : nullptr,
+                            .k_norm = norms ? k_norm.get() : nullptr,
                             .norm_epsilon = 1e-6f},
                            shape, rope, 0, *query);
     backend.paged_attention(*query, shape, {}, 0, *attention);
@@ -101,8 +110,8 @@ class CpuHeadsTest : public testing::TestWithParam<std::string> {
   }
 };
 
-// Heads of 8 and 24 share their panels of sixteen outputs with other heads, those of 48 and 128 do not.
-constexpr AttentionShape kShapes[] = {{4, 2, 8}, {6, 2, 24}, {3, 3, 48}, {6, 1, 128}};
+// Heads of 8 and 24 share their panels of sixteen outputs with other heads, the others do not.
+constexpr AttentionShape kShapes[] = {{4, 2, 8}, {6, 2, 24}, {3, 3, 48}, {4, 2, 64}, {4, 2, 96}, {6, 1, 128}};
 
 TEST_P(CpuHeadsTest, EveryWidthGivesTheReferencesLogits) {
   for (const AttentionShape& shape : kShapes) {
@@ -112,6 +121,21 @@ TEST_P(CpuHeadsTest, EveryWidthGivesTheReferencesLogits) {
       for (size_t i = 0; i < exact.logits[row].size(); ++i)
         ASSERT_NEAR(got.logits[row][i], exact.logits[row][i], 2e-4) << shape.head_dim << " " << row << " " << i;
     }
+  }
+}
+
+TEST_P(CpuHeadsTest, LargeBiasesOfEachHeadsKeysCostAQ8CacheLittle) {
+  for (const AttentionShape& shape : {AttentionShape{4, 2, 64}, AttentionShape{4, 2, 96}}) {
+    const Result exact = attend(*make_reference_backend({}), shape, DType::kF32, 0, false);
+    const Result got = attend(*make(2), shape, DType::kQ8_0, 0, false);
+    double error = 0, all = 0;
+    for (size_t row = 0; row < exact.logits.size(); ++row) {
+      for (size_t i = 0; i < exact.logits[row].size(); ++i) {
+        error += std::pow(got.logits[row][i] - exact.logits[row][i], 2.0);
+        all += std::pow(exact.logits[row][i], 2.0);
+      }
+    }
+    EXPECT_LT(std::sqrt(error / all), 0.01) << shape.head_dim;
   }
 }
 

@@ -293,6 +293,8 @@ void CpuBackend::project_qkv(const CpuActivation& in, const QkvWeights& weights,
   const std::array<const CpuWeight*, 3> matrices{&cast(*weights.q), &cast(*weights.k), &cast(*weights.v)};
   const std::array<const Weight*, 3> biases{weights.q_bias, weights.k_bias, weights.v_bias};
   const int q_heads = heads.shape.heads, kv_heads = heads.shape.kv_heads, dim = heads.shape.head_dim;
+  assert(weights.q->rows() == q_heads * dim && weights.k->rows() == kv_heads * dim &&
+         weights.v->rows() == kv_heads * dim);
   const std::array<int, 3> first_heads{0, q_heads, q_heads + kv_heads};
   const int all = q_heads + 2 * kv_heads, most = kernels_.tile_columns;
   const int64_t tiles = (rows() + most - 1) / most;

@@ -57,11 +57,11 @@ def compare(model, positions, *flags, isa=None, file=None):
     return result
 
 
-def compare_on(isa, positions, *flags, file=None):
-    """SmolLM2's summary on an instruction set, or skips where the processor lacks it."""
-    file = file or find("smollm2-135m")
+def compare_on(isa, positions, *flags, model="smollm2-135m", file=None):
+    """A model's summary on an instruction set, or skips where the processor lacks it."""
+    file = file or find(model)
     try:
-        result = compare("smollm2-135m", positions, *flags, isa=isa, file=file)
+        result = compare(model, positions, *flags, isa=isa, file=file)
     except AssertionError as error:
         if "this processor lacks the instruction set" in str(error) or isa in OTHER_MACHINES and "unknown instruction set" in str(error):
             pytest.skip(f"this processor has no {isa}")
@@ -96,6 +96,14 @@ def test_every_instruction_set_stays_as_close(isa):
     """generic has the same arithmetic and takes minutes; the unit tests hold it against the others."""
     result = compare_on(isa, 200)
     assert result["mean_kl"] <= 5e-3
+    assert result["same_top"] >= 0.94
+
+
+@pytest.mark.parametrize("isa", ["amx", "avx512_bf16", "avx512", "avx2"])
+def test_every_instruction_set_stays_as_close_with_the_k_types(isa):
+    """The 0.5B has Q4_K, Q6_K, Q5_0 and Q8_0, SmolLM2 nothing but Q4_1."""
+    result = compare_on(isa, 96, model="qwen2.5-coder-0.5b")
+    assert result["mean_kl"] <= 2e-3
     assert result["same_top"] >= 0.94
 
 
