@@ -213,7 +213,7 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
   query.prepare(max_rows_, {.floats = true});
   const int dim = shape.head_dim;
   const int64_t kv_stride = row_stride(int64_t{2} * shape.kv_heads * dim);
-  float* keys = keys_values_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(kv_stride));
+  float* kv = keys_values_.ensure(static_cast<size_t>(max_rows_) * static_cast<size_t>(kv_stride));
   // A norm behind the bias makes it another thing at each position.
   const float* key_bias = weights.k_bias && !weights.k_norm ? cast(*weights.k_bias).vector() : nullptr;
   keys_are_shifted_ = keys_are_shifted_ || (key_bias && kv_format_ == KvFormat::kQ8_0);
@@ -227,7 +227,7 @@ void CpuBackend::qkv_rope_store(const Activation& in, const QkvWeights& weights,
                        .layer = layer,
                        .q = query.row(0),
                        .q_stride = query.stride,
-                       .kv = keys,
+                       .kv = kv,
                        .kv_stride = kv_stride};
   project_qkv(cast(in), weights, heads);
 }
